@@ -1,0 +1,1 @@
+"""Everything that runs after the boot: what PostgreSQL, Patroni, supervisord, Docker or a person calls."""

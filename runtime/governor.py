@@ -1,0 +1,79 @@
+"""Starts Patroni, the governor, once it is safe to: our data and the cluster in etcd must be of one kind.
+
+Then it becomes Patroni (exec), with stdin from /dev/null: backends of a killed postmaster that wait for a replica read
+stdin, and would hold the shared memory for ever on a pipe that stays open.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runtime import postgres
+from runtime.etcd import Etcd, Unreachable
+from runtime.log import Log
+from runtime.tool import tool
+from runtime.trouble import Exit, Trouble, run
+
+LOG = Log("governor")
+WAIT = 15.0  # seconds for etcd; after that Patroni waits, which keeps an existing primary serving (failsafe_mode)
+
+
+def command(config: str, last_words: str) -> tuple[str, ...]:
+    """Command line; `config` is Patroni's file, `last_words` where to leave the reason of a refusal."""
+    return tool("runtime.governor", config, last_words)
+
+
+def ask(etcd: Etcd, key: str) -> tuple[bool, str | None]:
+    """(reached, value) of a key, asking until WAIT has passed."""
+    deadline = time.monotonic() + WAIT
+    told = False
+    while True:
+        try:
+            return True, etcd.get(key)
+        except Unreachable as error:
+            if time.monotonic() > deadline:
+                LOG.warning("etcd does not answer, starting Patroni anyway, which waits for it", error=error)
+                return False, None
+            if not told and time.monotonic() > deadline - WAIT + 1:
+                LOG.info("waiting for etcd", error=error)
+                told = True
+            time.sleep(0.05)
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raise REFUSED when the data directory belongs to another cluster than the one in etcd."""
+    data = Path(config["postgresql"]["data_dir"])
+    key = f"/{config['namespace'].strip('/')}/{config['scope']}/initialize"
+    reached, theirs = ask(Etcd(config["etcd3"]), key)
+    ours = postgres.system_identifier(data)
+    if reached and theirs and ours and theirs != ours:
+        raise Trouble(
+            Exit.REFUSED,
+            "this data directory belongs to another cluster and is left alone",
+            f"system identifier {ours} in {data}, {theirs} in etcd at {key}",
+            "to join the cluster in etcd, start with an empty volume\n"
+            "to run this data as a cluster of its own, give it another SCOPE",
+        )
+
+
+def main() -> int:
+    path, last_words = sys.argv[1], Path(sys.argv[2])
+    with open(path, encoding="utf-8") as file:
+        config = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    code = run(lambda: check(config), LOG, last_words)
+    if code == Exit.OK:
+        last_words.unlink(missing_ok=True)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        patroni = str(Path(sys.executable).with_name("patroni"))
+        os.execv(patroni, [patroni, path])
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""What the boot tells the tools (steward.json): one typed view, so that no tool spells a key twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.authority import Request
+
+DEFAULT = "/run/spilo/steward.json"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A database role and the password that it is to have."""
+
+    name: str
+    password: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """`watched` maps a file given by the user to our copy of it; `dynamic` is the cluster-wide part of Patroni's
+    configuration; `roles` has the keys superuser, standby, admin."""
+
+    scope: str
+    member: str
+    patroni: Path
+    log: Path
+    volume: Path
+    authority: Path
+    trusted: Path
+    certificates: tuple[Request, ...]
+    watched: dict[str, str]
+    api_port: int
+    api_user: str
+    api_password: str
+    sockets: str
+    port: int
+    data: Path
+    roles: dict[str, Role]
+    dynamic: dict[str, Any]
+
+
+def load(path: str = DEFAULT) -> Spec:
+    """The specification of this member; OSError where there is none (not booted yet, or not inside the appliance)."""
+    raw = json.loads(Path(path).read_text(encoding="utf-8"))
+    return Spec(
+        scope=raw["scope"], member=raw["member"], patroni=Path(raw["patroni"]), log=Path(raw["log"]), volume=Path(raw["volume"]),
+        authority=Path(raw["authority"]), trusted=Path(raw["trusted"]),
+        certificates=tuple(Request(one["path"], tuple(one["names"])) for one in raw["certificates"]),
+        watched=raw["watched"],
+        api_port=raw["api"]["port"], api_user=raw["api"]["username"], api_password=raw["api"]["password"],
+        sockets=raw["postgres"]["sockets"], port=raw["postgres"]["port"], data=Path(raw["postgres"]["data"]),
+        roles={key: Role(**role) for key, role in raw["roles"].items()},
+        dynamic=raw["dynamic"],
+    )
