@@ -59,7 +59,7 @@ USER root
 COPY docker/install/tools.sh /tmp/
 RUN /tmp/tools.sh && rm /tmp/tools.sh
 COPY --from=wheels-test /opt/test /opt/test
-ENV PATH=/opt/test/bin:${PATH}
+ENV PATH=/opt/test/bin:${PATH} AWS_DATA_PATH=/opt/test/aws
 USER 101:103
 
 FROM tools AS test

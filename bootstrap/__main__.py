@@ -56,11 +56,15 @@ def secret(found: Settings, paths: Layout, make_one: bool) -> Secret:
 
 def effective(found: Settings) -> dict[str, str]:
     """Every setting that is not at its default, masked, with the variable it came from."""
+
+    def text(value: object) -> str:
+        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
     shown = {}
     for row in settings.TABLE:
         if found.sources[row.name] != "default":
-            value = "<secret>" if row.secret else f"<{len(str(found[row.name]))} characters>" if row.from_file else found[row.name]
-            shown[row.name] = f"{value} ({found.sources[row.name]})" if found.sources[row.name] != row.name else str(value)
+            value = "<secret>" if row.secret else f"<{len(str(found[row.name]))} characters>" if row.from_file else text(found[row.name])
+            shown[row.name] = f"{value} ({found.sources[row.name]})" if found.sources[row.name] != row.name else value
     return shown
 
 

@@ -127,19 +127,16 @@ class Init:
         selector.register(pipe, selectors.EVENT_READ)
         selector.register(wake_read, selectors.EVENT_READ)
         listening = False
-        nudged_stop = False
         while self.status is None:
-            ready = selector.select(None if listening and (not self.asked or nudged_stop) else 0.005)
+            ready = selector.select(0.05 if self.asked else None if listening else 0.005)
             for key, _ in ready:
                 if key.fd == wake_read:
                     os.read(wake_read, 4096)
                 else:
                     self.pump(pipe, ring)
             self.reap()
-            if not listening and self.status is None:
-                listening = self.nudge()
-            elif self.asked and not nudged_stop:
-                nudged_stop = self.nudge() or True
+            if self.status is None and (self.asked or not listening):
+                listening = self.nudge() or listening
         self.pump(pipe, ring)
         self.stop_postgres()
         self.pump(pipe, ring)

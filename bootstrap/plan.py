@@ -68,6 +68,7 @@ class Node:
     member: str
     pg_address: str
     api_address: str
+    supervisor_password: Secret
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def node(settings: Settings, facts: Facts, layout: Layout, secret: Secret) -> No
         settings["MEMBER_NAME"] or (scope if settings.alone else facts.hostname),
         _with_port(settings["PG_CONNECT_ADDRESS"], facts.address, settings["PGPORT"]),
         _with_port(settings["RESTAPI_CONNECT_ADDRESS"], facts.address, settings["APIPORT"]),
+        derive.password(secret, scope, "supervisor"),
     )
 
 
@@ -156,9 +158,9 @@ def make(settings: Settings, facts: Facts, layout: Layout, secret: Secret) -> Pl
         files.append(File(spec, _json(etcd.proxy_spec(this)), False))
         programs.append(Program("proxy", proxy.command(str(spec)), 10))
     programs.sort(key=lambda program: program.priority)
-    files.append(File(layout.supervisor, supervisor.render(this, tuple(programs)), False))
+    files.append(File(layout.supervisor, supervisor.render(this, tuple(programs))))
 
-    hidden = [secret, *this.credentials.all(), *(value for value in settings.values() if isinstance(value, Secret))]
+    hidden = [secret, this.supervisor_password, *this.credentials.all(), *(value for value in settings.values() if isinstance(value, Secret))]
     folders = (layout.run, layout.run / "tls", layout.last_words, layout.sockets, layout.pgroot)
     return Plan(folders, tuple(files), requests, tuple(programs), tuple(dict.fromkeys(one.reveal() for one in hidden)) + (key.decode(),))
 

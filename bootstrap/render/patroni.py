@@ -132,7 +132,7 @@ def _initdb(locale: str) -> list[Any]:
 def _hba(node: Node) -> list[str]:
     """Who may connect: people inside the container by being there, everybody else by TLS and scram."""
     standby = node.settings["PGUSER_STANDBY"]
-    own = ["local all all peer map=spilo", f'hostssl replication "{standby}" all scram-sha-256']
+    own = ["local all all peer map=spilo", "local replication all peer map=spilo", f'hostssl replication "{standby}" all scram-sha-256']
     given = node.settings["SPILO_CONFIGURATION"].get("postgresql", {}).get("pg_hba")
     if given is not None:
         # Members must always reach one another, whatever else the given lines say.
@@ -204,6 +204,7 @@ def configuration(node: Node) -> dict[str, Any]:
             "level": settings["LOG_LEVEL"],
             "format": "%(asctime)s.%(msecs)03dZ %(levelname)s patroni[%(process)d] %(message)s",
             "dateformat": "%Y-%m-%dT%H:%M:%S",
+            "deduplicate_heartbeat_logs": True,
         },
         "restapi": {
             "listen": f"0.0.0.0:{settings['APIPORT']}",

@@ -45,9 +45,11 @@ def render(node: Node, programs: tuple[Program, ...]) -> bytes:
         "childlogdir": str(node.layout.run).replace("%", "%%"),
         "silent": "true",
     }
-    config["unix_http_server"] = {"file": socket, "chmod": "0700"}
+    # The socket is reachable for our own user only; the password is there because supervisord warns without one.
+    login = {"username": "spilo", "password": node.supervisor_password.reveal()}
+    config["unix_http_server"] = {"file": socket, "chmod": "0700", **login}
     config["rpcinterface:supervisor"] = {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"}
-    config["supervisorctl"] = {"serverurl": f"unix://{socket}"}
+    config["supervisorctl"] = {"serverurl": f"unix://{socket}", **login}
     for program in programs:
         config[f"{'eventlistener' if program.listener else 'program'}:{program.name}"] = _section(program)
     text = io.StringIO()

@@ -4,6 +4,6 @@
 set -eu
 
 python3 -m pip wheel -q --no-deps --no-build-isolation --wheel-dir /tmp/wheels .
-python3 -m pip --python /opt/spilo/bin/python install -q --no-deps --no-index --no-compile --root /product \
-    /tmp/wheels/*.whl
+python3 -m pip --python /opt/spilo/bin/python install -q --no-deps --no-index --no-compile \
+    --no-warn-script-location --root /product /tmp/wheels/*.whl
 /opt/spilo/bin/python -m compileall -q -s /product --invalidation-mode checked-hash /product

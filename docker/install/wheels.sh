@@ -18,11 +18,13 @@ rm -rf /tmp/wheels
 cd /opt/spilo/lib/python3*/site-packages
 
 # Of the descriptions of 400 AWS services, those that the product or an operator's script beside it uses.
+# The others are put aside for the test image, whose AWS imitation reads more of them.
+mkdir -p /opt/aws-rest
 for service in botocore/data/*/; do
     case $(basename "$service") in
         autoscaling | cloudformation | cloudwatch | ec2 | kms | logs | s3 | s3control | secretsmanager | signin | \
             ssm | sso | sso-oidc | sts) ;;
-        *) rm -r "$service" ;;
+        *) mv "$service" /opt/aws-rest/ ;;
     esac
 done
 rm -rf boto3/examples certifi/tests etcd/tests supervisor/tests

@@ -85,7 +85,8 @@ class Proxy:
             self.apply()
             self.stopping.wait(LOOK_AGAIN if self.process else LOOK_AGAIN / 4)
             if self.process and self.process.poll() is not None:
-                raise Trouble(Exit.RETRY, "HAProxy ended", f"exit code {self.process.returncode}, configuration {self.config}")
+                said = subprocess.run(["haproxy", "-c", "-f", str(self.config)], capture_output=True, text=True, check=False)
+                raise Trouble(Exit.RETRY, "HAProxy ended", f"exit code {self.process.returncode}; its view of its configuration:\n{said.stderr}")
         if self.process:
             self.process.terminate()
             self.process.wait(5)
