@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Mapping
 
+import yaml
+
 from bootstrap import apply, derive, facts, launch, layout, settings
 from bootstrap.kinds import Secret
 from bootstrap.layout import Layout
-from bootstrap.plan import Plan, make
+from bootstrap.plan import File, Plan, make
 from bootstrap.render import patroni
 from bootstrap.settings import Settings
 from runtime.log import Log
@@ -68,11 +71,21 @@ def effective(found: Settings) -> dict[str, str]:
     return shown
 
 
+def shown(file: File, secrets: tuple[str, ...]) -> str:
+    """The content of a file, secrets masked: in the parsed tree, because a dumped file can spell a secret otherwise."""
+    text = file.content.decode()
+    if file.path.suffix == ".json":
+        return json.dumps(apply.masked(json.loads(text), secrets), indent=1, ensure_ascii=False)
+    if file.path.suffix == ".yml":
+        return patroni.dump(apply.masked(yaml.safe_load(text), secrets)).decode().rstrip()
+    return str(apply.masked(text, secrets)).rstrip()
+
+
 def describe(plan: Plan) -> str:
     """The plan as text, secrets masked."""
     parts = []
     for file in plan.files:
-        parts.append(f"--- {file.path} ({file.mode:04o})\n{apply.masked(file.content.decode(), plan.secrets).rstrip()}")
+        parts.append(f"--- {file.path} ({file.mode:04o})\n{shown(file, plan.secrets)}")
     for request in plan.certificates:
         parts.append(f"--- {request.path} (a certificate issued at boot for {', '.join(request.names)})")
     for program in plan.programs:

@@ -6,6 +6,7 @@ import datetime
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from bootstrap import derive
 from bootstrap.kinds import Secret
@@ -111,10 +112,16 @@ def apply(plan: Plan, layout: Layout) -> None:
         renew(request, layout.authority, now)
 
 
-def masked(text: str, secrets: tuple[str, ...]) -> str:
-    """`text` with every secret replaced, the longest first, so that none shows in part."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        for shown in (secret, secret.strip(), Path(secret).name if "/" in secret else secret):
-            if shown:
-                text = text.replace(shown, "<secret>")
-    return text
+def masked(value: Any, secrets: tuple[str, ...]) -> Any:
+    """A text, or a tree of mappings and lists, with every secret replaced; the longest first, so that none shows in part."""
+    if isinstance(value, dict):
+        return {key: masked(one, secrets) for key, one in value.items()}
+    if isinstance(value, list):
+        return [masked(one, secrets) for one in value]
+    if isinstance(value, str):
+        if value in secrets:
+            return "<secret>"
+        # Within a longer text, a shorter one tells nothing, and would only make the text unreadable.
+        for secret in sorted((one.strip() for one in secrets if len(one.strip()) >= 6), key=len, reverse=True):
+            value = value.replace(secret, "<secret>")
+    return value

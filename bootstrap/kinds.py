@@ -94,7 +94,7 @@ def _role(text: str) -> str:
 
 
 def _integer(text: str) -> int:
-    _require(re.fullmatch(r"\d{1,9}", text))
+    _require(re.fullmatch(r"[0-9]{1,9}", text))
     return int(text)
 
 
@@ -111,7 +111,7 @@ def _flag(text: str) -> bool:
 
 
 def _path(text: str) -> str:
-    _require(text.startswith("/") and "\n" not in text and "\0" not in text)
+    _require(re.fullmatch(r"""/[^\s\0"'\\#;$]*""", text))
     return text.rstrip("/") or "/"
 
 
@@ -121,44 +121,54 @@ def host_name(text: str) -> str:
     try:
         return str(ipaddress.ip_address(bare))
     except ValueError:
-        _require(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})", bare))
-        return bare.rstrip(".")
+        name = text.rstrip(".")
+        _require(len(name) <= 253 and not re.fullmatch(r"[0-9]+(\.[0-9]+)+", name))  # 300.0.0.1 is no name
+        _require(all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", part) for part in name.split(".")))
+        return name
 
 
 def _address(text: str) -> str:
-    match = re.fullmatch(r"(\[[^\]]+\]|[^:]+)(?::(\d+))?", text)
-    _require(match)
-    assert match is not None
-    host_name(match[1])
-    if match[2]:
-        _port(match[2])
-    return text
+    _require("://" not in text and (text.startswith("[") or text.count(":") < 2))
+    endpoint(text)
+    return text.strip()
 
 
 def endpoint(text: str, default_port: int = 2379) -> Endpoint:
-    """`host`, `host:port`, `[v6]:port` or a URL of those, or ValueError."""
+    """`host`, `host:port`, `v6`, `[v6]:port` or a URL of those, or ValueError."""
     text = text.strip()
     if "://" in text:
-        text = urlsplit(text).netloc.rpartition("@")[2]
-    match = re.fullmatch(r"(\[[^\]]+\]|[^:]+)(?::(\d+))?", text)
+        text = urlsplit(text).netloc
+    if text.count(":") > 1 and not text.startswith("["):
+        text = f"[{text}]"
+    match = re.fullmatch(r"(\[[^\]]+\]|[^:]+)(?::([0-9]+))?", text)
     _require(match)
     assert match is not None
     return Endpoint(host_name(match[1]), _port(match[2]) if match[2] else default_port)
 
 
 def _endpoints(text: str) -> tuple[Endpoint, ...]:
-    parts = [part.strip().strip("'\"") for part in text.strip().strip("[]").split(",")] if "[" != text[:1] else None
-    if parts is None:
+    try:
         loaded = yaml.safe_load(text)
-        parts = [str(part) for part in loaded] if isinstance(loaded, list) else [text]
-    _require(parts and all(parts))
-    return tuple(endpoint(part) for part in parts)
+    except yaml.YAMLError:  # such as [::1]:2379,[::2]:2379
+        loaded = text
+    parts = [str(part) for part in loaded] if isinstance(loaded, list) else text.split(",")
+    return tuple(_endpoint(part.strip().strip("'\"")) for part in parts)
+
+
+def _endpoint(text: str) -> Endpoint:
+    _require("://" not in text, "it is a URL; use ETCD_URL, or add ETCD_PROTOCOL and leave http:// or https:// out")
+    return endpoint(text)
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(host_name(part.strip()) for part in text.split(","))
 
 
 def _etcd_url(text: str) -> str:
     parts = urlsplit(text.strip())
-    _require(parts.scheme in ("http", "https") and parts.netloc and parts.path in ("", "/"))
-    endpoint(parts.netloc.rpartition("@")[2])
+    _require("@" not in parts.netloc, "it has a user name; use ETCD_USERNAME and ETCD_PASSWORD")
+    _require(parts.scheme in ("http", "https") and parts.path in ("", "/") and not parts.query and not parts.fragment)
+    endpoint(parts.netloc)
     return text.strip().rstrip("/")
 
 
@@ -222,13 +232,13 @@ ROLE = Kind("a role name: a-z 0-9 _ $ -, at most 63, not starting with pg_", _ro
 INTEGER = Kind("a whole number", _integer)
 PORT = Kind("a port, 1 to 65535", _port)
 FLAG = Kind("true or false (also on/off, yes/no, 1/0)", _flag)
-PATH = Kind("an absolute path", _path)
+PATH = Kind("an absolute path without spaces, quotes or any of \\ # ; $", _path)
 ADDRESS = Kind("a host name or address, with :PORT if it is not the default", _address)
-ENDPOINT = Kind("a host name or address, with :PORT if it is not 2379", endpoint)
+ENDPOINT = Kind("a host name or address, with :PORT if it is not 2379", _endpoint)
 ENDPOINTS = Kind("host:port, several separated by commas", _endpoints)
 ETCD_URL = Kind("http://HOST:PORT or https://HOST:PORT", _etcd_url)
 HOST = Kind("a DNS name", host_name)
-HOSTS = Kind("DNS names or addresses, separated by commas", lambda text: tuple(host_name(part.strip()) for part in text.split(",")))
+HOSTS = Kind("DNS names or addresses, separated by commas", _hosts)
 MAPPING = Kind("a YAML mapping", _mapping)
 SECRET = Kind("a text of one line, not empty, in UTF-8", _secret)
 CLUSTER_SECRET = Kind("a text of one line, 16 characters or more (make one: openssl rand -hex 32)", _cluster_secret)

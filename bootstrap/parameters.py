@@ -50,10 +50,11 @@ SHARED_DEFAULT: dict[str, Any] = {
     "max_prepared_transactions": 0,
     "max_locks_per_transaction": 64,
     "track_commit_timestamp": "off",
+    "wal_keep_size": "128MB",
     "wal_level": "replica",
 }
 SHARED_MANDATORY: dict[str, Any] = {
-    "wal_log_hints": "on",  # pg_rewind needs it (or checksums, which SPILO_CONFIGURATION can switch off)
+    "wal_log_hints": "on",  # pg_rewind needs it, unless a cluster has checksums, which one from elsewhere need not have
     "hot_standby": "on",
 }
 DEFAULT: dict[str, Any] = {
@@ -63,7 +64,6 @@ DEFAULT: dict[str, Any] = {
     "track_functions": "all",
     "wal_compression": "lz4",
     "checkpoint_completion_target": 0.9,
-    "wal_keep_size": "128MB",
     "wal_retrieve_retry_interval": "500ms",
     # A silent replica is dropped from the quorum, and a silent primary noticed, after this.
     "wal_sender_timeout": "10s",
@@ -97,6 +97,8 @@ _SAFE = "data would not survive a crash"
 BLOCKED: dict[str, str] = {
     "fsync": _SAFE,
     "full_page_writes": _SAFE,
+    "data_sync_retry": _SAFE,
+    "ignore_invalid_pages": "it hides lost data; an operator decides that by hand",
     "zero_damaged_pages": "it destroys data; set it in a session if you must",
     "ignore_checksum_failure": "it spreads corruption; set it in a session if you must",
     "synchronous_standby_names": "use DURABILITY",
@@ -108,15 +110,19 @@ BLOCKED: dict[str, str] = {
     "hba_file": "use SPILO_CONFIGURATION: {postgresql: {pg_hba: [...]}}",
     "ident_file": _OURS,
     "external_pid_file": _OURS,
+    **dict.fromkeys(("include", "include_if_exists", "include_dir"), "use postgresql.parameters, which is checked"),
     "cluster_name": "use SCOPE",
     "primary_conninfo": _OURS,
     "primary_slot_name": _OURS,
     "restore_command": _OURS,
+    **{f"recovery_target{part}": "a replica would stop, or promote itself"
+       for part in ("", "_action", "_inclusive", "_lsn", "_name", "_time", "_timeline", "_xid")},
     "archive_command": _OURS,
     "archive_library": _OURS,
     "ssl_cert_file": "use SSL_CERTIFICATE",
     "ssl_key_file": "use SSL_PRIVATE_KEY",
     "ssl_ca_file": "use SSL_CA",
     "ssl_crl_file": "use SSL_CRL",
+    "ssl_crl_dir": "use SSL_CRL",
     **{name: _OURS for name in (*MANDATORY, *SHARED_MANDATORY)},
 }

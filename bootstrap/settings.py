@@ -139,7 +139,8 @@ ELSEWHERE = {
     "POSTGRES_PASSWORD_FILE": "PGPASSWORD_SUPERUSER_FILE (or PGPASSWORD_ADMIN_FILE)",
     "POSTGRES_USER": "PGUSER_SUPERUSER (or PGUSER_ADMIN)",
     "POSTGRES_HOST_AUTH_METHOD": "no setting: passwords are always asked for",
-    "POSTGRES_INITDB_ARGS": "SPILO_CONFIGURATION: {bootstrap: {initdb: [...]}}",
+    "POSTGRES_INITDB_ARGS": "INITDB_LOCALE",
+    "POSTGRES_DB": "no setting: create databases with SQL",
     "PATRONI_NAME": "MEMBER_NAME",
     "PATRONI_SCOPE": "SCOPE",
 }
@@ -151,6 +152,10 @@ MISSING = re.compile(
     r"CLONE_.*|STANDBY_(HOST|PORT|SCOPE|PRIMARY_SLOT_NAME|WAL.*|USE_WALG.*)|LOG_S3_BUCKET|LOG_SHIP_.*|EIP_ALLOCATION|"
     r"CALLBACK_SCRIPT|CRONTAB|PGBOUNCER_.*|PAM_OAUTH2|(CONSUL|ZOOKEEPER|EXHIBITOR)_(HOST|HOSTS|URL)|DCS_ENABLE_KUBERNETES_API)"
 )
+
+
+# Names that other programs read and that look like ours: TLS libraries, etcd's own client, links to a service.
+FOREIGN = re.compile(r"SSL_CERT_(FILE|DIR)|ETCDCTL_.*|.*_(SERVICE_(HOST|PORT).*|PORT_\d+_.*|TCP_ADDR)")
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,8 @@ def _fetch(setting: Setting, environ: Mapping[str, str], read_file: Callable[[st
     except UnicodeDecodeError:
         problems.append(Problem(name, environ[name], "a file with text in UTF-8", "write the value into the file as UTF-8 text"))
     except OSError as error:
-        problems.append(Problem(name, environ[name], f"a file that can be read ({error.strerror})",
+        path = environ[name] if environ[name].startswith("/") else "no absolute path"  # but perhaps the secret itself
+        problems.append(Problem(name, path, f"a file that can be read ({error.strerror})",
                                 "mount the file, and make it readable for the user of the container"))
     return None, ""
 
@@ -233,7 +239,8 @@ def _parse(setting: Setting, text: str, source: str, problems: list[Problem]) ->
     except UnicodeEncodeError:
         problems.append(Problem(source, "<not UTF-8>", setting.kind.expects, "give the value in UTF-8"))
     except ValueError as error:
-        given = "<secret>" if setting.secret else f"a text of {len(text)} characters" if len(text) > 80 else repr(text)
+        hidden = len(text) > 80 or setting.kind is kinds.MAPPING or "@" in text  # it can hold a password
+        given = "<secret>" if setting.secret else f"a text of {len(text)} characters" if hidden else repr(text)
         problems.append(Problem(source, given, str(error), f"change {source}, or remove it"
                                 + (f" (default: {setting.shown or setting.default})" if setting.shown or setting.default else "")))
     return None
@@ -244,11 +251,17 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
     known = {name for setting in TABLE for name in setting.names}
     known |= {f"{name}_FILE" for setting in TABLE if setting.secret or setting.from_file for name in setting.names}
     for name in sorted(set(environ) - known):
+        if FOREIGN.fullmatch(name):
+            continue
         if name in ELSEWHERE:
             yield Problem(name, "given", "the name that it has here", f"use {ELSEWHERE[name]}")
         elif MISSING.fullmatch(name):
             yield Problem(name, "given", "only settings whose feature this version has", f"remove {name}; this version would ignore it")
-        elif not re.search(r"_(SERVICE_(HOST|PORT).*|PORT_\d+_.*|TCP_ADDR)$", name):
+        elif name.startswith("PATRONI_"):
+            yield Problem(name, "given", "a setting of docs/settings.md", "use the setting for it, or SPILO_CONFIGURATION")
+        elif name.removesuffix("_FILE") in known:
+            yield Problem(name, "given", "a file for secrets and certificates only", f"give the value itself as {name.removesuffix('_FILE')}")
+        else:
             near = difflib.get_close_matches(name.upper(), known, 1, 0.87)
             if near:
                 yield Problem(name, "given", "the name of a setting", f"did you mean {near[0]}? Rename or remove it")
@@ -269,6 +282,14 @@ def _together(values: Mapping[str, Any], alone: bool) -> Iterator[Problem]:
                 yield Problem(name, "given", "an etcd that it is for", f"give {EXCLUSIVE[0]} or another way to find etcd, or remove {name}")
     elif values["SCOPE"] is None:
         yield Problem("SCOPE", "not given", "the name of the cluster, because an etcd is given", "set SCOPE to the same name on all members")
+    urls = [values[name] for name in ("ETCD_URL", "ETCD_PROXY") if values[name]]
+    spoken = {*filter(None, [values["ETCD_PROTOCOL"]]), *(url.partition(":")[0] for url in urls)}
+    if len(spoken) > 1:
+        yield Problem("ETCD_PROTOCOL", repr(values["ETCD_PROTOCOL"]), "what the URL of etcd says", "remove ETCD_PROTOCOL")
+    elif spoken == {"http"}:
+        for name in ("ETCD_CACERT", "ETCD_CERT"):
+            if values[name] is not None:
+                yield Problem(name, "given", "an etcd that speaks https", f"use https, or remove {name}")
     if not alone and values["CLUSTER_SECRET"] is None:
         yield Problem("CLUSTER_SECRET", "not given", "the secret that all members share, because an etcd is given",
                       "make one (openssl rand -hex 32) and give it to all members, best as CLUSTER_SECRET_FILE")
@@ -281,10 +302,10 @@ def _together(values: Mapping[str, Any], alone: bool) -> Iterator[Problem]:
 
 
 def read(environ: Mapping[str, str], read_file: Callable[[str], str] = _read_file,
-         check: Callable[[Mapping[str, Any]], list[Problem]] = lambda config: []) -> tuple[Settings, list[Problem]]:
+         check: Callable[[Mapping[str, Any], bool], list[Problem]] = lambda config, plain: []) -> tuple[Settings, list[Problem]]:
     """Settings from an environment, and every problem there is (then the settings are not to be used).
 
-    `check` judges SPILO_CONFIGURATION; it is a parameter because the rules are those of the rendered file.
+    `check` judges SPILO_CONFIGURATION, given ALLOW_NOSSL; it is a parameter because the rules are those of the rendered file.
     """
     problems: list[Problem] = []
     values: dict[str, Any] = {}
@@ -300,7 +321,7 @@ def read(environ: Mapping[str, str], read_file: Callable[[str], str] = _read_fil
     alone = not any(sources[name] != "default" or name in broken for name in EXCLUSIVE)
     problems += [problem for problem in _together(values, alone) if problem.name not in broken]
     problems += _unknown(environ)
-    problems += check(values["SPILO_CONFIGURATION"] or {})
+    problems += check(values["SPILO_CONFIGURATION"] or {}, values["ALLOW_NOSSL"] or False)
     files = {name: environ[source] for name, source in sources.items() if source.endswith("_FILE") and source in environ}
     return Settings(values, sources, files), problems
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+import runtime
 from bootstrap import parameters
+from bootstrap.render import hba
 from bootstrap.settings import Problem
 from runtime.replica import from_leader
 from runtime.steward import post_init
@@ -25,7 +29,20 @@ DURABILITY = {
     "async": {"synchronous_mode": False, "synchronous_mode_strict": False},
 }
 
-# Dotted paths of SPILO_CONFIGURATION that are refused, and what to use instead.
+# What there is to override. Patroni ignores any other key in silence, we do not.
+KEYS = {
+    "": ("bootstrap", "log", "postgresql", "restapi", "tags", "watchdog"),
+    "bootstrap.": ("dcs",),
+    "bootstrap.dcs.": (
+        "check_timeline", "failsafe_mode", "ignore_slots", "loop_wait", "max_timelines_history", "maximum_lag_on_failover",
+        "maximum_lag_on_syncnode", "member_slots_ttl", "postgresql", "primary_start_timeout", "primary_stop_timeout",
+        "retry_timeout", "slots", "standby_cluster", "ttl",
+    ),
+}
+PG_ISREADY = str(Path(runtime.__file__).with_name("bin") / "pg_isready")
+
+# Dotted paths of SPILO_CONFIGURATION that are refused, and what to use instead. What is said of postgresql holds for
+# bootstrap.dcs.postgresql too.
 REFUSED = {
     "scope": "use SCOPE",
     "name": "use MEMBER_NAME",
@@ -36,78 +53,78 @@ REFUSED = {
     "exhibitor*": "only etcd is supported",
     "kubernetes*": "only etcd is supported",
     "raft*": "only etcd is supported",
+    "ctl*": "the appliance sets it",
     "restapi.listen": "use APIPORT",
     "restapi.connect_address": "use RESTAPI_CONNECT_ADDRESS",
-    "restapi.authentication*": "use RESTAPI_USERNAME and RESTAPI_PASSWORD",
-    "restapi.*file": "use SSL_RESTAPI_CERTIFICATE and its family",
+    "restapi.auth*": "use RESTAPI_USERNAME and RESTAPI_PASSWORD",
+    "restapi.*file*": "use SSL_RESTAPI_CERTIFICATE and its family",
     "restapi.verify_client": "changes are protected by RESTAPI_PASSWORD",
-    "ctl*": "the appliance sets it",
     "postgresql.listen": "use PGPORT",
     "postgresql.connect_address": "use PG_CONNECT_ADDRESS",
     "postgresql.data_dir": "use PGDATA",
-    "postgresql.bin_dir": "the image has one PostgreSQL",
+    "postgresql.bin_*": "the image has one PostgreSQL",
     "postgresql.config_dir": "the appliance sets it",
+    "postgresql.custom_conf": "use postgresql.parameters, which is checked",
+    "postgresql.recovery_conf": "use postgresql.parameters, which is checked",
     "postgresql.pgpass": "the appliance sets it",
     "postgresql.authentication*": "use PGUSER_... and PGPASSWORD_...",
     "postgresql.pg_ident": "the appliance sets it",
+    "postgresql.from_leader": "the appliance sets it",
+    "bootstrap.dcs.postgresql.pg_hba": "use postgresql.pg_hba, on each member",
     "bootstrap.dcs.synchronous_*": "use DURABILITY",
-    "bootstrap.post_init": "the appliance sets it",
-    "bootstrap.post_bootstrap": "the appliance sets it",
+    "bootstrap.dcs.pause": "pause a running cluster with patronictl, and only for as long as it takes",
+    "bootstrap.post_*": "the appliance sets it",
     "bootstrap.method": "the appliance sets it",
+    "bootstrap.pg_hba": "use postgresql.pg_hba",
     "bootstrap.users*": "Patroni 4 ignores it; create roles with SQL",
     "bootstrap.initdb": "use INITDB_LOCALE",
 }
-_PARAMETERS = ("postgresql.parameters.", "bootstrap.dcs.postgresql.parameters.")
-_METHODS = {"scram-sha-256", "cert", "ldap", "gss", "sspi", "pam", "radius", "reject"}
+_MAPPINGS = ("postgresql.parameters", *(f"{prefix}{key}" for prefix in ("", "bootstrap.") for key in KEYS[prefix]), "bootstrap.dcs.postgresql")
+_SAFE_COMMITS = ("on", "true", "yes", "1", "remote_write", "remote_apply")
 
 
-def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def check(given: Mapping[str, Any], plain: bool = False) -> list[Problem]:
+    """What SPILO_CONFIGURATION names but may not override, or gives in a form that is not safe. `plain`: clients may
+    connect without TLS. Values are not shown where they can be secrets."""
+    return [Problem(f"SPILO_CONFIGURATION: {path}", shown, "only what may be overridden", fix) for path, shown, fix in _refused(given, "", plain)]
+
+
+def _refused(tree: Mapping[str, Any], prefix: str, plain: bool) -> Iterator[tuple[str, str, str]]:
+    """(path, what was given, fix) of everything below `prefix` that is refused."""
     for key, value in tree.items():
-        yield f"{prefix}{key}", value
-        if isinstance(value, dict):
-            yield from _paths(value, f"{prefix}{key}.")
+        path = f"{prefix}{key}"
+        alike = path.removeprefix("bootstrap.dcs.") if path.startswith("bootstrap.dcs.postgresql.") else path
+        fix = next((fix for pattern, fix in REFUSED.items() if any(fnmatch.fnmatchcase(p, pattern) for p in (path, alike))), None)
+        if fix:
+            yield path, "given", f"{fix}; remove it"
+        elif key not in KEYS.get(prefix, (key,)):
+            near = difflib.get_close_matches(str(key), KEYS[prefix], 1, 0.7)
+            yield path, "given", f"did you mean {prefix}{near[0]}?" if near else f"use one of {', '.join(KEYS[prefix])}"
+        elif alike in _MAPPINGS and not isinstance(value, Mapping):
+            yield path, type(value).__name__, "give a mapping, or remove it"
+        elif alike == "postgresql.pg_hba":
+            yield from ((path, shown, fix) for shown, fix in hba.problems(value, plain))
+        elif alike.startswith("postgresql.parameters."):
+            fix = _parameter(alike.removeprefix("postgresql.parameters."), value, path == alike)
+            if fix:
+                yield path, "given", fix
+        elif isinstance(value, Mapping):
+            yield from _refused(value, f"{path}.", plain)
 
 
-def check(given: Mapping[str, Any]) -> list[Problem]:
-    """What SPILO_CONFIGURATION names but may not override, or gives in a form that is not safe."""
-    problems: list[Problem] = []
-
-    def refuse(path: str, value: Any, fix: str) -> None:
-        text = value if isinstance(value, (str, int, bool)) else type(value).__name__
-        shown = "<secret>" if "password" in path and "encryption" not in path else repr(text)
-        problems.append(Problem(f"SPILO_CONFIGURATION: {path}", shown, "only what may be overridden", fix))
-
-    for path, value in _paths(given):
-        pattern = next((p for p in REFUSED if fnmatch.fnmatchcase(path, p)), None)
-        parameter = next((path.removeprefix(p) for p in _PARAMETERS if path.startswith(p)), None)
-        if pattern and "." not in path[len(pattern.rstrip("*")):]:
-            refuse(path, value, f"{REFUSED[pattern]}; remove it")
-        elif parameter in parameters.BLOCKED:
-            refuse(path, value, f"{parameters.BLOCKED[parameter]}; remove it")
-        elif parameter == "synchronous_commit" and str(value).lower() in ("off", "false", "local", "no", "0"):
-            refuse(path, value, "use DURABILITY=async, or set it in the sessions that can lose commits")
-        elif path in ("postgresql.pg_hba", "bootstrap.dcs.postgresql.pg_hba"):
-            for line in value if isinstance(value, list) else [value]:
-                reason = _unsafe(str(line))
-                if reason:
-                    refuse(path, line, reason)
-    return problems
-
-
-def _unsafe(line: str) -> str | None:
-    """Why a line of pg_hba.conf is refused, or None. Fields: type, database, user, address [mask], method."""
-    words = re.sub(r"#.*", "", line).split()
-    if not words:
-        return None
-    if words[0] == "local":
-        return "local connections are decided by the appliance (peer); remove the line"
-    method = next((word for word in words[3:] if not re.match(r"[\d.:/a-fA-F]+$|all$|samehost$|samenet$|\.|[^=]+=", word)), "")
-    if words[0] not in ("host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"):
-        return "start the line with hostssl"
-    if words[0] in ("host", "hostnossl", "hostnogssenc") and "reject" not in words:
-        return "use hostssl, so that nothing crosses the network in the clear (clients without TLS: ALLOW_NOSSL)"
-    if not _METHODS & set(words[3:]):
-        return f"use scram-sha-256 or cert instead of {method or 'what the line says'}"
+def _parameter(name: str, value: Any, local: bool) -> str | None:
+    """Why a parameter of PostgreSQL is refused, as a fix, or None. Their names are the same in any case."""
+    name = name.lower()
+    if name in parameters.BLOCKED:
+        return f"{parameters.BLOCKED[name]}; remove it"
+    if not re.fullmatch(r"[a-z_][a-z0-9_$]*(\.[a-z_][a-z0-9_$]*)*", name):  # it is written into postgresql.conf as it is
+        return "give the name of a parameter"
+    if isinstance(value, Mapping | list) or "\n" in str(value):
+        return "give one value, a text of one line"
+    if name == "synchronous_commit" and {True: "on", False: "off"}.get(value, str(value).lower()) not in _SAFE_COMMITS:
+        return "use DURABILITY=async, or set it in the sessions that can lose commits"
+    if local and name in ("max_connections", *parameters.SHARED_DEFAULT):
+        return f"give it as bootstrap.dcs.postgresql.parameters.{name}; all members must have the same"
     return None
 
 
@@ -126,7 +143,8 @@ def _initdb(locale: str) -> list[Any]:
     else:
         language = locale.split(".")[0].replace("_", "-")
         options = [{"locale-provider": "icu"}, {"icu-locale": language}, {"locale": "C.UTF-8"}]
-    return [{"encoding": "UTF8"}, "data-checksums", *options]
+    # pg_hba.conf is written by Patroni before the first start; until then nobody gets in.
+    return [{"encoding": "UTF8"}, "data-checksums", {"auth-local": "peer"}, {"auth-host": "reject"}, *options]
 
 
 def _hba(node: Node) -> list[str]:
@@ -148,6 +166,7 @@ def _postgresql(node: Node) -> dict[str, Any]:
         "connect_address": node.pg_address,
         "data_dir": str(layout.pgdata),
         "pgpass": str(layout.run / "pgpass"),
+        "bin_name": {"pg_isready": PG_ISREADY},
         "use_unix_socket": True,
         "use_unix_socket_repl": True,
         "authentication": {
@@ -239,10 +258,18 @@ def configuration(node: Node) -> dict[str, Any]:
     }
     result = merge(ours, settings["SPILO_CONFIGURATION"])
     result["postgresql"]["pg_hba"] = _hba(node)
-    result["postgresql"]["parameters"] |= _mandatory(node)
-    shared = result["bootstrap"]["dcs"]["postgresql"]["parameters"]
+    local, shared = result["postgresql"]["parameters"], result["bootstrap"]["dcs"]["postgresql"]["parameters"]
+    # A member's parameters win over the cluster's, so our defaults step back for what is given for the cluster.
+    given = settings["SPILO_CONFIGURATION"]
+    for name in _given(given.get("bootstrap", {}).get("dcs", {})) - _given(given):
+        local.pop(name, None)
+    local |= _mandatory(node)
     shared |= parameters.SHARED_MANDATORY
     return result
+
+
+def _given(tree: Mapping[str, Any]) -> set[str]:
+    return {str(name).lower() for name in tree.get("postgresql", {}).get("parameters", {})}
 
 
 def dynamic(configuration: dict[str, Any]) -> dict[str, Any]:

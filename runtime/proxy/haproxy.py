@@ -62,7 +62,7 @@ defaults
 
 listen etcd
     bind 127.0.0.1:{spec.listen} ssl crt {spec.own} ca-file {spec.trusted} verify required
-    balance first
+    balance roundrobin
     option httpchk
     http-check send meth GET uri /health ver HTTP/1.1 hdr Host etcd
     http-check expect rstring '"health": *"?true'
