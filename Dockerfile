@@ -59,7 +59,9 @@ USER root
 COPY docker/install/tools.sh /tmp/
 RUN /tmp/tools.sh && rm /tmp/tools.sh
 COPY --from=wheels-test /opt/test /opt/test
-ENV PATH=/opt/test/bin:${PATH} AWS_DATA_PATH=/opt/test/aws
+# The descriptions of AWS services that the appliance leaves out.
+COPY --from=wheels /opt/rest/ /opt/spilo/
+ENV PATH=/opt/test/bin:${PATH}
 USER 101:103
 
 FROM tools AS test

@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import yaml
 
@@ -15,7 +16,7 @@ from bootstrap.kinds import Secret
 from bootstrap.layout import Layout
 from bootstrap.plan import File, Plan, make
 from bootstrap.render import patroni
-from bootstrap.settings import Settings
+from bootstrap.settings import Setting, Settings
 from runtime.log import Log
 from runtime.trouble import Exit, Trouble, run
 
@@ -57,17 +58,29 @@ def secret(found: Settings, paths: Layout, make_one: bool) -> Secret:
     return kept
 
 
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted path of every value in a tree."""
+    for key, value in tree.items():
+        yield from leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else (f"{prefix}{key}",)
+
+
 def effective(found: Settings) -> dict[str, str]:
     """Every setting that is not at its default, masked, with the variable it came from."""
 
-    def text(value: object) -> str:
+    def text(row: Setting, value: Any) -> str:
+        if row.secret:
+            return "<secret>"
+        if row.from_file:
+            return f"<{len(value)} characters>"
+        if isinstance(value, dict):  # only what it sets: the values can hold a secret
+            return ",".join(leaves(value))
         return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
     shown = {}
     for row in settings.TABLE:
-        if found.sources[row.name] != "default":
-            value = "<secret>" if row.secret else f"<{len(str(found[row.name]))} characters>" if row.from_file else text(found[row.name])
-            shown[row.name] = f"{value} ({found.sources[row.name]})" if found.sources[row.name] != row.name else value
+        source = found.sources[row.name]
+        if source != "default":
+            shown[row.name] = text(row, found[row.name]) + (f" ({source})" if source != row.name else "")
     return shown
 
 
@@ -102,6 +115,7 @@ def boot(options: argparse.Namespace) -> int:
     if not options.show:
         user = facts.user()
         apply.check_volume(paths)
+        apply.claim(paths)
         apply.check_data(paths, found["PGVERSION"], LOG)
         apply.check_run(paths)
         first = found["CLUSTER_SECRET"] is None and apply.kept_secret(paths) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -66,6 +67,24 @@ def check_data(layout: Layout, version: str, log: Log) -> None:
             f"PG_VERSION says {found}",
             f"use an image with PostgreSQL {found}, or upgrade the data with pg_upgrade first",
         )
+
+
+def claim(layout: Layout) -> int:
+    """Take the volume for this container alone, for as long as the returned file stays open; raise REFUSED if another
+    one has it.
+
+    PostgreSQL's own guard (postmaster.pid) cannot see a server in another container, and two servers on one data
+    directory destroy it. flock(2) holds across containers, and ends with the process whatever way that ends.
+    """
+    layout.pgroot.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(layout.pgroot / "in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Trouble(Exit.REFUSED, f"another container runs on the volume at {layout.volume}", f"{layout.pgroot / 'in-use'} is locked",
+                      "stop the other container, or give this one a volume of its own") from None
+    os.set_inheritable(lock, True)  # PID 1 keeps it open across exec
+    return lock
 
 
 def check_run(layout: Layout) -> None:

@@ -160,6 +160,8 @@ class Init:
         """A PostgreSQL that outlived Patroni is asked to shut down cleanly before the container ends."""
         try:
             pid = int((self.pgdata / "postmaster.pid").read_text(encoding="ascii").split()[0])
+            if os.readlink(f"/proc/{pid}/cwd") != str(self.pgdata.resolve()):
+                return  # a stale file; the number belongs to somebody else now
             os.kill(pid, signal.SIGINT)
         except (OSError, ValueError, IndexError):
             return

@@ -16,7 +16,8 @@ from bootstrap.kinds import Secret
 from bootstrap.layout import Layout
 from bootstrap.settings import Settings
 from runtime import governor, proxy, sentinel, steward
-from runtime.authority import Request, authority
+from runtime.authority import authority
+from runtime.spec import Request
 
 
 @dataclass(frozen=True)

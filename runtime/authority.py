@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -19,18 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from runtime.spec import Request
+
 DAYS = 90
 RENEW_BELOW_DAYS = 30
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256, FIPS 186-4 D.1.2.3
-
-
-@dataclass(frozen=True)
-class Request:
-    """A certificate that a member wants for itself: `path` of the certificate (the key lies beside it, suffix .key),
-    `names` DNS names and addresses, the first of them the common name."""
-
-    path: str
-    names: tuple[str, ...]
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

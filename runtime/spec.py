@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.authority import Request
-
 DEFAULT = "/run/spilo/steward.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A certificate that a member wants for itself: `path` of the certificate (the key lies beside it, suffix .key),
+    `names` DNS names and addresses, the first of them the common name."""
+
+    path: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)

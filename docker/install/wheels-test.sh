@@ -11,6 +11,3 @@ done
 python3 -m pip --python /opt/test/bin/python install -q --no-deps --no-index --compile /tmp/wheels/*.whl
 python3 -m pip --python /opt/test/bin/python check
 rm -rf /tmp/wheels
-
-# What was left out of the appliance's botocore; found through AWS_DATA_PATH.
-mv /opt/aws-rest /opt/test/aws

@@ -74,6 +74,18 @@ def certificates(spec: Spec) -> tuple[view.Certificate, ...]:
     return tuple(view.Certificate(str(path), round(days_left(path.read_bytes(), now), 1)) for path in own)
 
 
+def here(spec: Spec) -> dict[str, Any]:
+    """GET /patroni of this member; raises RETRY if there is no answer."""
+    try:
+        answer = Api(spec).call("GET", "/patroni")[1]
+    except Unanswered as error:
+        answer = brief(str(error))
+    if not isinstance(answer, dict):
+        raise Trouble(Exit.RETRY, "Patroni of this member does not answer: it starts, it stops, or it is stuck", answer,
+                      "`spilo logs` says why; `spilo status` on another member shows the others")
+    return answer
+
+
 def answers(spec: Spec) -> view.Answers:
     """Ask this member's Patroni, then all members; raises RETRY if ours gives no answer."""
     def get(path: str) -> dict[str, Any] | None:
@@ -81,11 +93,7 @@ def answers(spec: Spec) -> view.Answers:
 
     with ThreadPoolExecutor(3) as pool:
         cluster, config, failsafe = (pool.submit(get, path) for path in ("/cluster", "/config", "/failsafe"))
-        try:
-            own = Api(spec).call("GET", "/patroni")[1]
-        except Unanswered as error:
-            raise Trouble(Exit.RETRY, "Patroni of this member does not answer: it starts, it stops, or it is stuck",
-                          brief(str(error)), "`spilo logs` says why; `spilo status` on another member shows the others") from None
+        own = here(spec)
     listed = cluster.result()
     if listed is None or "members" not in listed:
         topology: dict[str, str] = failsafe.result() or {spec.member: f"https://127.0.0.1:{spec.api_port}/patroni"}
@@ -115,13 +123,22 @@ def show(status: view.Status, arguments: argparse.Namespace) -> None:
     sys.stdout.flush()
 
 
+def watch(spec: Spec, arguments: argparse.Namespace) -> int:
+    """Look until Ctrl-C, which is how this is meant to end; a member that restarts meanwhile is only said to."""
+    try:
+        while True:
+            try:
+                show(look(spec), arguments)
+            except Trouble as trouble:
+                print("\n".join(trouble.lines()), file=sys.stderr)
+            time.sleep(EVERY)
+    except KeyboardInterrupt:
+        return Exit.OK
+
+
 def run(spec: Spec, arguments: argparse.Namespace) -> int:
-    while arguments.watch:
-        try:
-            show(look(spec), arguments)
-        except Trouble as trouble:
-            print("\n".join(trouble.lines()), file=sys.stderr)
-        time.sleep(EVERY)
+    if arguments.watch:
+        return watch(spec, arguments)
     status = look(spec)
     show(status, arguments)
     return Exit.OK if status.primary else Exit.RETRY

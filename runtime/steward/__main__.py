@@ -27,7 +27,7 @@ class Steward:
         self.api = Api(spec)
         self.done: set[str] = set()
         self.reload = False
-        self.until_certificates = 0.0
+        self.until_certificates = CERTIFICATES  # the boot has just issued them
         self.complaint = ""
 
     def look(self) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
-from runtime.authority import renew, write
 from runtime.log import Log
 from runtime.spec import Spec
 
 
 def refresh(spec: Spec, log: Log) -> bool:
     """Renew what ends soon and copy what changed. True if PostgreSQL and Patroni have to load certificates again."""
+    from runtime.authority import renew, write  # slow to import, and not needed right after the boot
+
     changed = False
     for request in spec.certificates:
         if renew(request, spec.authority, datetime.datetime.now(datetime.UTC)):

@@ -1,0 +1,90 @@
+"""`spilo restart`: PostgreSQL of one member, or of all: replicas one after the other, the primary last.
+
+A replica that commits wait for is waited for until they can again, so that the next restart takes no durability away.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from runtime.api import Api
+from runtime.cli import ask
+from runtime.cli.people import Progress, confirm, until
+from runtime.spec import Spec
+from runtime.trouble import Exit, Trouble
+
+STOP_AND_START = 900.0  # seconds for Patroni's answer: a shutdown writes a checkpoint, a start may have WAL to replay
+BACK = 300.0  # seconds until a restarted member does again what it did
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "restart", help="restart PostgreSQL of this member, another, or all (replicas first)",
+        description="Restart PostgreSQL, without a change of roles. With --all the replicas come first, one at a time, each "
+                    "waited for until it streams again; the primary is last, writes wait for some seconds then.")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--member", metavar="NAME", help="that member (default: this one)")
+    which.add_argument("--all", action="store_true", help="all members")
+    parser.add_argument("--pending-only", action="store_true", help="only where a setting waits for a restart (see `spilo status`)")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    parser.set_defaults(run=run)
+
+
+def order(members: list[Mapping[str, Any]], wanted: str | None) -> list[str]:
+    """Names out of GET /cluster in the order of restarts, all of them for None: replicas by name, the leader last."""
+    chosen = [one for one in members if wanted in (None, one["name"])]
+    return [str(one["name"]) for one in sorted(chosen, key=lambda one: (one["role"] in ("leader", "standby_leader"), one["name"]))]
+
+
+def run(spec: Spec, arguments: argparse.Namespace) -> None:
+    cluster = ask.cluster(spec)
+    wanted = None if arguments.all else arguments.member or spec.member
+    if wanted:
+        ask.api(spec, cluster, wanted)  # raises if there is no such member
+    names = order(cluster["members"], wanted)
+    if arguments.pending_only:
+        live = ask.live(spec, {name: url for name, url in ask.urls(cluster).items() if name in names})
+        names = [name for name in names if (live[name] or {}).get("pending_restart")]
+    if not names:
+        print("no setting waits for a restart")
+        return
+    leader = ask.leader(cluster)
+    warning = f" Writes wait while {leader}, the primary, restarts." if leader in names else ""
+    confirm(f"Restart PostgreSQL of {', '.join(names)}?{warning}", arguments.yes)
+    progress = Progress()
+    for done, name in enumerate(names):
+        try:
+            restart(spec, name, arguments.pending_only, progress)
+        except Trouble as trouble:
+            left = ", ".join(names[done + 1:])
+            detail = f"{trouble.detail}\nnot restarted: {left}" if left else trouble.detail
+            raise Trouble(trouble.code, trouble.message, detail, trouble.hint) from None
+
+
+def restart(spec: Spec, name: str, pending_only: bool, progress: Progress) -> None:
+    """Restart one member and wait until it is what it was."""
+    cluster = ask.cluster(spec)
+    role = next(str(one["role"]) for one in cluster["members"] if one["name"] == name)
+    progress.say(f"{name}: restarting")
+    body = {"restart_pending": True} if pending_only else {}
+    ask.act(ask.api(spec, cluster, name), "POST", "/restart", body, name, f"restart of {name}", STOP_AND_START)
+    if not until(lambda: back(spec, name, role), BACK):
+        raise Trouble(Exit.RETRY, f"{name} restarted, but is not back as it was", f"{BACK:.0f} s have passed",
+                      "see `spilo status`, and `spilo logs` on that member")
+    progress.say(f"{name}: " + ("running" if role in ("leader", "standby_leader") else "streaming"))
+
+
+def back(spec: Spec, name: str, role: str) -> bool:
+    """Whether `name` does again what a member with `role` does, by its own word and by what commits wait for."""
+    cluster = ask.maybe(Api(spec), "/cluster")
+    listed = next((one for one in (cluster or {}).get("members", []) if one["name"] == name), None)
+    if cluster is None or listed is None:
+        return False
+    said = ask.live(spec, {name: str(listed["api_url"])})[name] or {}
+    if listed["role"] in ("leader", "standby_leader"):
+        return said.get("state") == "running"
+    if role in ("leader", "standby_leader"):  # it took so long that another member is the primary now
+        return said.get("replication_state") == "streaming"
+    return said.get("replication_state") == "streaming" and (role == "replica" or listed["role"] == role)
