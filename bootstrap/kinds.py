@@ -152,6 +152,7 @@ def _endpoints(text: str) -> tuple[Endpoint, ...]:
     except yaml.YAMLError:  # such as [::1]:2379,[::2]:2379
         loaded = text
     parts = [str(part) for part in loaded] if isinstance(loaded, list) else text.split(",")
+    _require(parts)
     return tuple(_endpoint(part.strip().strip("'\"")) for part in parts)
 
 

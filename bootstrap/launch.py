@@ -74,6 +74,7 @@ class Init:
             try:
                 signal.pthread_sigmask(signal.SIG_SETMASK, set())
                 os.setsid()
+                os.chdir(self.run)  # the embedded etcd keeps a socket in its current folder, which may be read-only
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
                 os.dup2(writing, 1)
                 os.dup2(writing, 2)

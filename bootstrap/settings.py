@@ -154,8 +154,8 @@ MISSING = re.compile(
 )
 
 
-# Names that other programs read and that look like ours: TLS libraries, etcd's own client, links to a service.
-FOREIGN = re.compile(r"SSL_CERT_(FILE|DIR)|ETCDCTL_.*|.*_(SERVICE_(HOST|PORT).*|PORT_\d+_.*|TCP_ADDR)")
+# Names that others use and that look like ours: TLS libraries, etcd's own client, links to a service, base images.
+FOREIGN = re.compile(r"VERSION|SSL_CERT_(FILE|DIR)|ETCDCTL_.*|.*_(SERVICE_(HOST|PORT).*|PORT_\d+_.*|TCP_ADDR)")
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def write(path: Path, content: bytes, mode: int) -> None:
     """Replace `path` in one step: a reader finds the old content or the new one, with `mode` from the first byte."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)  # whatever the umask
         file.write(content)
     temporary.replace(path)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from runtime import postgres
+from runtime import patroni, postgres
 from runtime.etcd import Etcd, Unreachable
 from runtime.log import Log
 from runtime.tool import tool
@@ -70,8 +70,8 @@ def main() -> int:
     if code == Exit.OK:
         last_words.unlink(missing_ok=True)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        patroni = str(Path(sys.executable).with_name("patroni"))
-        os.execv(patroni, [patroni, path])
+        arguments = patroni.command(path)
+        os.execv(arguments[0], arguments)
     return code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
 from runtime.cli import access, ask, history, logs, maintenance, restart, status, switchover
 from runtime.cli.people import serve
@@ -14,21 +15,29 @@ EPILOG = """examples:
   docker exec -it NODE spilo status              how the cluster is
   docker exec NODE spilo status --output json    the same for programs
   docker exec -it NODE spilo switchover          another member becomes primary
-  docker exec -it NODE spilo restart --all --pending-only   bring waiting settings into force
+  docker exec -it NODE spilo restart --all --pending-only
+                                                 bring settings that wait into force
   docker exec -it NODE spilo psql mydb           SQL as superuser, on this member
   docker exec NODE spilo ca > ca.crt             what clients need to check the servers
-  docker exec NODE spilo logs -f --program patroni
+  docker exec -it NODE spilo logs -f --program patroni
 
-exit codes: 0 done; 2 usage; 3 the members' settings differ; 4 not now, try again (status: no primary);
-5 refused as unsafe, or not confirmed; 6 a bug.
+exit codes: 0 done; 2 usage; 3 the members' settings differ; 4 not now, try again
+(status: no primary); 5 refused as unsafe, or not confirmed; 6 a bug.
 `spilo COMMAND --help` says more about a command.
 """
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Options are spelled out, so that a new one never changes what an old script means; holds for subcommands too."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+
+def parser() -> Parser:
     """All commands; each module adds its own."""
-    root = argparse.ArgumentParser(prog="spilo", description="Looks at and operates this PostgreSQL cluster, from any of its members.",
-                                   epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    root = Parser(prog="spilo", description="Looks at and operates this PostgreSQL cluster, from any of its members.",
+                  epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     root.add_argument("--spec", metavar="PATH", default=os.environ.get("SPILO_STEWARD", DEFAULT),
                       help=f"what the boot wrote for the tools (default: $SPILO_STEWARD, or {DEFAULT})")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -11,29 +11,30 @@ from urllib.parse import quote, urlencode
 
 from runtime.cli import ask
 from runtime.cli.people import note
-from runtime.spec import Spec
+from runtime.spec import Role, Spec
 from runtime.trouble import Exit, Trouble
 
 ROLES = ("superuser", "standby", "admin", "restapi")
 # What a psql may keep of our environment, which in `docker exec` has the container's secrets in it.
-KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TERM", "COLUMNS", "LINES", "PAGER", "EDITOR", "NO_COLOR", "PGOPTIONS", "PGAPPNAME")
+KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TERM", "COLUMNS", "LINES", "PAGER", "EDITOR", "PGOPTIONS", "PGAPPNAME")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    psql = commands.add_parser("psql", help="psql on this member as superuser; all arguments are psql's", add_help=False)
+    psql = commands.add_parser("psql", help="psql on this member as superuser; arguments are psql's", add_help=False)
     psql.set_defaults(run=run_psql)
-    connect = commands.add_parser("connect", help="how clients connect: a libpq connection string",
-                                  description="Prints a libpq connection string, without a password, that names all members, so that "
-                                              "a client finds the primary wherever it is. ca.crt is what `spilo ca` prints.")
+    connect = commands.add_parser(
+        "connect", help="how clients connect: a libpq connection string",
+        description="Prints a libpq connection string, without a password, that names all members, so that a client finds "
+                    "the primary wherever it is. ca.crt is what `spilo ca` prints.")
     connect.add_argument("--replica", action="store_true", help="for reading: a replica if there is one")
     connect.add_argument("--uri", action="store_true", help="as postgresql://... instead of key=value words")
     connect.set_defaults(run=run_connect)
-    authority = commands.add_parser("ca", help="the certificate authority that clients check the members with (PEM)",
-                                    description="Prints the authorities (PEM) that members check each other with; clients use them as "
-                                                "sslrootcert.")
+    authority = commands.add_parser(
+        "ca", help="the authority that clients check the members with (PEM)",
+        description="Prints the authorities (PEM) that members check each other with; clients use them as sslrootcert.")
     authority.set_defaults(run=run_ca)
     password = commands.add_parser("password", help="the password of an account of the cluster",
-                                   description="Prints a password on stdout.")
+                                   description="Prints the password of an account on stdout.")
     password.add_argument("role", choices=ROLES)
     password.set_defaults(run=run_password)
 
@@ -41,7 +42,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def environment(spec: Spec, environ: Mapping[str, str]) -> dict[str, str]:
     """What psql gets: our defaults as variables, which any argument overrides."""
     kept = {name: value for name, value in environ.items() if name in KEEP or name.startswith("PSQL_")}
-    return {**kept, "PGHOST": spec.sockets, "PGPORT": str(spec.port), "PGUSER": spec.roles["superuser"].name, "PGDATABASE": "postgres"}
+    return {**kept, "PGHOST": spec.sockets, "PGPORT": str(spec.port), "PGUSER": spec.roles["superuser"].name,
+            "PGDATABASE": "postgres"}
 
 
 def run_psql(spec: Spec, arguments: argparse.Namespace) -> None:
@@ -79,8 +81,10 @@ def uri(pairs: Mapping[str, str]) -> str:
     """The same as a URI; an IPv6 address goes in brackets."""
     rest = dict(pairs)
     hosts, ports = rest.pop("host").split(","), rest.pop("port").split(",")
-    places = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in zip(hosts, ports, strict=True))
-    return f"postgresql://{quote(rest.pop('user'), safe='')}@{places}/{quote(rest.pop('dbname'), safe='')}?{urlencode(rest)}"
+    user, database = quote(rest.pop("user"), safe=""), quote(rest.pop("dbname"), safe="")
+    bracketed = [f"[{host}]" if ":" in host else host for host in hosts]
+    places = ",".join(f"{host}:{port}" for host, port in zip(bracketed, ports, strict=True))
+    return f"postgresql://{user}@{places}/{database}?{urlencode(rest)}"
 
 
 def run_connect(spec: Spec, arguments: argparse.Namespace) -> None:
@@ -96,6 +100,6 @@ def run_ca(spec: Spec, _arguments: argparse.Namespace) -> None:
 
 
 def run_password(spec: Spec, arguments: argparse.Namespace) -> None:
-    print(spec.api_password if arguments.role == "restapi" else spec.roles[arguments.role].password)
-    note(f"the password of {spec.api_user if arguments.role == 'restapi' else spec.roles[arguments.role].name}: "
-         "it stays in this terminal's history")
+    account = Role(spec.api_user, spec.api_password) if arguments.role == "restapi" else spec.roles[arguments.role]
+    print(account.password)
+    note(f"that is the password of {account.name}; it stays in this terminal's scrollback")

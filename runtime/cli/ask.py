@@ -12,6 +12,7 @@ from runtime.spec import Spec
 from runtime.trouble import Exit, Trouble
 
 LIVE = 3.0  # seconds for another member's answer
+LEADERS = ("leader", "standby_leader")  # roles in GET /cluster
 
 
 def load(path: str) -> Spec:
@@ -31,7 +32,7 @@ def load(path: str) -> Spec:
 def silent(error: Unanswered, who: str) -> Trouble:
     """The Trouble for a Patroni that gives no answer."""
     return Trouble(Exit.RETRY, f"Patroni of {who} does not answer", str(error),
-                   "it starts, it stops, or etcd is out of reach: see `spilo status`, and `spilo logs` there for the reason")
+                   "it starts, it stops, or etcd is out of reach: see `spilo status`, and `spilo logs` there")
 
 
 def refused(status: int, answer: Any, what: str) -> Trouble:
@@ -59,8 +60,9 @@ def get(api: Api, path: str, who: str, kind: type) -> Any:
     return answer
 
 
-def act(api: Api, method: str, path: str, body: Any, who: str, what: str, seconds: float = 30.0) -> str:
-    """Patroni's words after a successful request that changes something; raises Trouble for all others."""
+def act(api: Api, method: str, path: str, body: Any, *, who: str, what: str, seconds: float = 30.0) -> str:
+    """Patroni's words after a successful request that changes something; raises Trouble for all others. `what` and
+    `who` are the request and the member as a person calls them."""
     try:
         status, answer = api.call(method, path, body, seconds)
     except Unanswered as error:
@@ -87,7 +89,7 @@ def cluster(spec: Spec) -> dict[str, Any]:
 
 def leader(answer: dict[str, Any]) -> str | None:
     """The name of the member that holds the leader key, out of GET /cluster."""
-    return next((str(one["name"]) for one in answer["members"] if one["role"] in ("leader", "standby_leader")), None)
+    return next((str(one["name"]) for one in answer["members"] if one["role"] in LEADERS), None)
 
 
 def base(url: str) -> str:

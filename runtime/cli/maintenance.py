@@ -14,12 +14,14 @@ NOTICE = 30.0  # seconds in which every member has to have noticed a pause, well
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    reload = commands.add_parser("reload", help="read this member's configuration files again",
-                                 description="Patroni and PostgreSQL of this member read their configuration files again.")
+    reload = commands.add_parser(
+        "reload", help="read this member's configuration files again",
+        description="Patroni and PostgreSQL of this member read their configuration files again.")
     reload.set_defaults(run=run_reload)
-    pause = commands.add_parser("pause", help="stop automatic failover, for maintenance",
-                                description="Stop automatic failover in the whole cluster: Patroni leaves PostgreSQL alone, "
-                                            "whatever happens, until `spilo resume`.")
+    pause = commands.add_parser(
+        "pause", help="stop automatic failover, for maintenance",
+        description="Stop automatic failover in the whole cluster: Patroni leaves PostgreSQL alone, whatever happens, until "
+                    "`spilo resume`.")
     pause.set_defaults(run=lambda spec, _: switch(spec, True))
     resume = commands.add_parser("resume", help="start automatic failover again", description="Undo `spilo pause`.")
     resume.set_defaults(run=lambda spec, _: switch(spec, False))
@@ -31,7 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run_reload(spec: Spec, _arguments: argparse.Namespace) -> None:
-    ask.act(Api(spec), "POST", "/reload", None, "this member", "reload")
+    ask.act(Api(spec), "POST", "/reload", None, who="this member", what="reload")
     print(f"{spec.member} reads its configuration again; `spilo status` shows settings that need a restart")
 
 
@@ -41,7 +43,8 @@ def switch(spec: Spec, pause: bool) -> None:
     if bool(cluster.get("pause")) == pause:
         print("the cluster is paused already" if pause else "the cluster is not paused")
         return
-    ask.act(Api(spec), "PATCH", "/config", {"pause": True if pause else None}, "this member", "pause" if pause else "end of the pause")
+    ask.act(Api(spec), "PATCH", "/config", {"pause": True if pause else None}, who="this member",
+            what="pause" if pause else "end of the pause")
     late: list[str] = []
 
     def noticed() -> bool:
@@ -63,5 +66,5 @@ def run_reinit(spec: Spec, arguments: argparse.Namespace) -> None:
         raise Trouble(Exit.REFUSED, f"{name} is the primary: its data is the cluster's data", "",
                       "to replace it, make another member the primary first: spilo switchover")
     confirm(f"Delete the data of {name} and copy it anew?", arguments.yes)
-    ask.act(api, "POST", "/reinitialize", {}, name, f"new copy of {name}")
+    ask.act(api, "POST", "/reinitialize", {}, who=name, what=f"new copy of {name}")
     print(f"{name} is being copied anew; it is back when `spilo status --watch` shows it streaming")

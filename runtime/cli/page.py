@@ -5,6 +5,7 @@ from __future__ import annotations
 from runtime.cli.people import paint, size, table
 from runtime.cli.view import EtcdView, Failsafe, Member, Status, Volume
 
+HEAD = ("", "MEMBER", "ROLE", "STATE", "TL", "LAG", "REPLAY", "ADDRESS")
 HEALTHY = ("running", "streaming")
 SOON = 14  # days; certificates of ours are renewed long before, so fewer means that the renewal does not work
 FULL = 0.9  # of the volume
@@ -67,7 +68,8 @@ def notes(member: Member) -> list[str]:
         settings = ", ".join(f"{one.setting} ({one.old} -> {one.new})" for one in member.pending_restart)
         lines.append(f"{member.name} needs a restart for {settings}")
     if member.tags:
-        lines.append(f"{member.name} has tags: {', '.join(f'{key}={value}' for key, value in sorted(member.tags.items()))}")
+        tags = ", ".join(f"{key}={value}" for key, value in sorted(member.tags.items()))
+        lines.append(f"{member.name} has tags: {tags}")
     if not member.answers:
         lines.append(f"{member.name} is silent: its Patroni does not answer here, its row is what it last reported")
     return lines
@@ -79,12 +81,11 @@ def render(status: Status, colour: bool = False) -> str:
     lines = [paint(f"cluster {status.scope}{identifier}", "bold", colour)]
     for what, text, tone in facts(status):
         lines.append(f"  {what:<12} {paint(text, tone, colour) if tone else text}")
-    head = ("", "MEMBER", "ROLE", "STATE", "TL", "LAG", "REPLAY", "ADDRESS")
-    rows = [row(one, status.member) for one in status.members]
-    for index, line in enumerate(table(head, rows, right=("TL", "LAG", "REPLAY"))):
-        ill = index > 0 and (status.members[index - 1].state not in HEALTHY or not status.members[index - 1].answers)
-        lines += ([""] if index == 0 else []) + [paint(line, "bold" if index == 0 else "red", colour and (index == 0 or ill))]
+    top, *rows = table(HEAD, [row(one, status.member) for one in status.members], right=("TL", "LAG", "REPLAY"))
+    lines += ["", paint(top, "bold", colour)]
+    for one, line in zip(status.members, rows, strict=True):
+        lines.append(paint(line, "red", colour and not (one.answers and one.state in HEALTHY)))
     if status.primary is None:
-        lines += ["", paint("no primary: the cluster accepts no writes now; `spilo logs` on each member says why", "red", colour)]
+        lines += ["", paint("no primary: nothing can be written now; `spilo logs` on each member says why", "red", colour)]
     remarks = [note for one in status.members for note in notes(one)]
     return "\n".join(lines + ([""] if remarks else []) + remarks) + "\n"

@@ -22,12 +22,12 @@ BACK = 300.0  # seconds until a restarted member does again what it did
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "restart", help="restart PostgreSQL of this member, another, or all (replicas first)",
-        description="Restart PostgreSQL, without a change of roles. With --all the replicas come first, one at a time, each "
-                    "waited for until it streams again; the primary is last, writes wait for some seconds then.")
+        description="Restart PostgreSQL, without a change of roles. With --all the replicas come first, one at a time, "
+                    "each waited for until it streams again; the primary is last, writes wait for some seconds then.")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--member", metavar="NAME", help="that member (default: this one)")
     which.add_argument("--all", action="store_true", help="all members")
-    parser.add_argument("--pending-only", action="store_true", help="only where a setting waits for a restart (see `spilo status`)")
+    parser.add_argument("--pending-only", action="store_true", help="only where a setting waits for it (see `spilo status`)")
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     parser.set_defaults(run=run)
 
@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def order(members: list[Mapping[str, Any]], wanted: str | None) -> list[str]:
     """Names out of GET /cluster in the order of restarts, all of them for None: replicas by name, the leader last."""
     chosen = [one for one in members if wanted in (None, one["name"])]
-    return [str(one["name"]) for one in sorted(chosen, key=lambda one: (one["role"] in ("leader", "standby_leader"), one["name"]))]
+    return [str(one["name"]) for one in sorted(chosen, key=lambda one: (one["role"] in ask.LEADERS, one["name"]))]
 
 
 def run(spec: Spec, arguments: argparse.Namespace) -> None:
@@ -69,11 +69,12 @@ def restart(spec: Spec, name: str, pending_only: bool, progress: Progress) -> No
     role = next(str(one["role"]) for one in cluster["members"] if one["name"] == name)
     progress.say(f"{name}: restarting")
     body = {"restart_pending": True} if pending_only else {}
-    ask.act(ask.api(spec, cluster, name), "POST", "/restart", body, name, f"restart of {name}", STOP_AND_START)
+    ask.act(ask.api(spec, cluster, name), "POST", "/restart", body, who=name, what=f"restart of {name}",
+            seconds=STOP_AND_START)
     if not until(lambda: back(spec, name, role), BACK):
         raise Trouble(Exit.RETRY, f"{name} restarted, but is not back as it was", f"{BACK:.0f} s have passed",
                       "see `spilo status`, and `spilo logs` on that member")
-    progress.say(f"{name}: " + ("running" if role in ("leader", "standby_leader") else "streaming"))
+    progress.say(f"{name}: " + ("running" if role in ask.LEADERS else "streaming"))
 
 
 def back(spec: Spec, name: str, role: str) -> bool:
@@ -83,8 +84,8 @@ def back(spec: Spec, name: str, role: str) -> bool:
     if cluster is None or listed is None:
         return False
     said = ask.live(spec, {name: str(listed["api_url"])})[name] or {}
-    if listed["role"] in ("leader", "standby_leader"):
+    if listed["role"] in ask.LEADERS:
         return said.get("state") == "running"
-    if role in ("leader", "standby_leader"):  # it took so long that another member is the primary now
+    if role in ask.LEADERS:  # it took so long that another member is the primary now
         return said.get("replication_state") == "streaming"
     return said.get("replication_state") == "streaming" and (role == "replica" or listed["role"] == role)

@@ -30,7 +30,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="The cluster at a glance. * marks the member that was asked. ROLE quorum or sync: a replica that "
                     "commits wait for. LAG: WAL not received yet, REPLAY: not visible yet. "
                     "Exit code 0 if there is a running primary, else 4.")
-    parser.add_argument("--output", choices=("table", "json"), default="table", help="table (default) or json, whose shape is stable")
+    parser.add_argument("--output", choices=("table", "json"), default="table", help="table (default) or json (stable)")
     parser.add_argument("--watch", action="store_true", help=f"look again every {EVERY:.0f} seconds, until Ctrl-C")
     parser.set_defaults(run=run)
 
@@ -99,8 +99,8 @@ def answers(spec: Spec) -> view.Answers:
         topology: dict[str, str] = failsafe.result() or {spec.member: f"https://127.0.0.1:{spec.api_port}/patroni"}
         live = {**ask.live(spec, topology), spec.member: own}
         return view.Answers(own, view.without_etcd(topology, live), config.result(), live)
-    live = {**ask.live(spec, {name: url for name, url in ask.urls(listed).items() if name != spec.member}), spec.member: own}
-    return view.Answers(own, listed, config.result(), live)
+    others = {name: url for name, url in ask.urls(listed).items() if name != spec.member}
+    return view.Answers(own, listed, config.result(), {**ask.live(spec, others), spec.member: own})
 
 
 def look(spec: Spec) -> view.Status:
@@ -110,7 +110,8 @@ def look(spec: Spec) -> view.Status:
     with ThreadPoolExecutor(1) as pool:
         reached = pool.submit(etcd, spec, config)
         said = answers(spec)
-        return view.status(spec.scope, spec.member, said, reached.result(), volume(spec), certificates(spec))
+        here = view.Here(spec.scope, spec.member, reached.result(), volume(spec), certificates(spec))
+        return view.status(here, said)
 
 
 def show(status: view.Status, arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`spilo switchover`: another member becomes primary, on purpose and without loss, and how long that took is reported."""
+"""`spilo switchover`: another member becomes primary, on purpose and without loss, and how long it took is reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(spec: Spec, arguments: argparse.Namespace) -> None:
     if arguments.to == old:
         raise Trouble(Exit.USAGE, f"{old} is the primary already", "", "name another member, or none")
     if cluster.get("pause") and not arguments.to:
-        raise Trouble(Exit.USAGE, "while the cluster is paused, a switchover needs a member to switch to", "", "add --to MEMBER")
+        raise Trouble(Exit.USAGE, "while the cluster is paused, a switchover needs a named member", "", "add --to MEMBER")
     confirm(f"Switch over from {old} to {arguments.to or 'the best replica'}?", arguments.yes)
     progress = Progress()
     with ThreadPoolExecutor(1) as pool:
@@ -48,8 +48,8 @@ def run(spec: Spec, arguments: argparse.Namespace) -> None:
         new = follow(spec, old, answer, progress)
     progress.say(f"{new} is the primary and accepts writes")
     if not until(lambda: follows(spec, old), FOLLOW):
-        raise Trouble(Exit.RETRY, f"the switchover is done, but {old} does not stream from {new} yet", f"{FOLLOW:.0f} s have passed",
-                      "see `spilo status`, and `spilo logs` on that member")
+        raise Trouble(Exit.RETRY, f"the switchover is done, but {old} does not stream from {new} yet",
+                      f"{FOLLOW:.0f} s have passed", "see `spilo status`, and `spilo logs` on that member")
     progress.say(f"{old} follows as a replica")
 
 
@@ -69,7 +69,8 @@ def follow(spec: Spec, old: str, answer: Future[tuple[int, Any]], progress: Prog
         if listed and new and new != old and primary(spec, listed, new):
             return new
         time.sleep(0.1)
-    raise Trouble(Exit.RETRY, "the switchover takes too long", f"{PATIENCE:.0f} s have passed", "see `spilo status`, and `spilo logs`")
+    raise Trouble(Exit.RETRY, "the switchover takes too long", f"{PATIENCE:.0f} s have passed",
+                  "see `spilo status`, and `spilo logs`")
 
 
 def check(answer: Future[tuple[int, Any]]) -> None:
@@ -92,5 +93,6 @@ def primary(spec: Spec, listed: dict[str, Any], name: str) -> bool:
 
 def follows(spec: Spec, name: str) -> bool:
     """Whether `name` streams."""
-    said = ask.live(spec, {one: url for one, url in ask.urls(ask.maybe(Api(spec), "/cluster") or {"members": []}).items() if one == name})
-    return (said.get(name) or {}).get("replication_state") == "streaming"
+    urls = ask.urls(ask.maybe(Api(spec), "/cluster") or {"members": []})
+    said = ask.live(spec, {name: urls[name]})[name] if name in urls else None
+    return (said or {}).get("replication_state") == "streaming"

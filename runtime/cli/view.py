@@ -7,13 +7,14 @@
     system_identifier   of the cluster's data, null while there is none
     primary             name of the member whose PostgreSQL runs as primary, by its own word; null if there is none
     durability          mode: quorum, strict, sync, async or unknown; holds: whether a commit has now what the mode
-                        promises; waits_for of connected: how many replicas a commit waits for; words: all that for people
+                        promises; waits_for of connected: how many replicas a commit waits for; words: that for people
     paused              true while Patroni leaves PostgreSQL alone (`spilo pause`)
     failsafe            enabled; active: true while the cluster goes on without etcd
     scheduled_switchover  Patroni's {at, from, to}, or null
-    members             name; role: primary, standby leader, quorum, sync or replica; state as in Patroni; timeline; host;
-                        port; api_url; lag_bytes of what it received and replay_lag_bytes of what it shows, null when not
-                        known; pending_restart: list of {setting, old, new}; tags; answers: whether its Patroni answered
+    members             name; role: primary, standby leader, quorum, sync or replica; state as in Patroni; timeline;
+                        host; port; api_url; lag_bytes of what it received and replay_lag_bytes of what it shows, null
+                        when not known; pending_restart: list of {setting, old, new}; tags; answers: whether its
+                        Patroni answered
     etcd                reachable; version; members: names, null when not known; problems: list of texts
     volume              path, total_bytes, used_bytes, free_bytes (what this user can still write); null when not known
     certificates        list of {path, days_left}, of this member
@@ -113,8 +114,8 @@ class Status:
 
 @dataclass(frozen=True)
 class Answers:
-    """What was asked and answered: GET /patroni of this member and (by name) of all, GET /cluster and /config, None where
-    there was no answer."""
+    """What was asked and answered: GET /patroni of this member and (by name) of all, GET /cluster and /config, None
+    where there was no answer."""
 
     own: Mapping[str, Any]
     cluster: Mapping[str, Any]
@@ -128,7 +129,8 @@ def _number(value: object) -> int | None:
 
 def pending(reasons: Mapping[str, Mapping[str, Any]] | None) -> tuple[Pending, ...]:
     """The settings in Patroni's pending_restart_reason, by name."""
-    return tuple(Pending(name, str(one.get("old_value")), str(one.get("new_value"))) for name, one in sorted((reasons or {}).items()))
+    return tuple(Pending(name, str(one.get("old_value")), str(one.get("new_value")))
+                 for name, one in sorted((reasons or {}).items()))
 
 
 def member(listed: Mapping[str, Any], live: Mapping[str, Any] | None) -> Member:
@@ -146,7 +148,7 @@ def member(listed: Mapping[str, Any], live: Mapping[str, Any] | None) -> Member:
 
 
 def without_etcd(topology: Mapping[str, str], live: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
-    """An answer like GET /cluster, which needs etcd, out of what members say themselves (GET /failsafe and /patroni)."""
+    """An answer like GET /cluster, which needs etcd, out of what members say themselves: GET /failsafe and /patroni."""
     def role(said: Mapping[str, Any]) -> str:
         if said.get("role") == "primary":
             return "leader"
@@ -180,8 +182,8 @@ def running_primary(members: tuple[Member, ...], live: Mapping[str, Mapping[str,
 def durability(config: Mapping[str, Any] | None, members: tuple[Member, ...],
                primary: Mapping[str, Any] | None) -> Durability:
     """What a commit waits for now; `primary` is the GET /patroni of the running primary, None if there is none."""
-    confirming = [one for one in (primary or {}).get("replication") or [] if one.get("sync_state") in ("quorum", "sync")]
-    connected = len([one for one in confirming if one.get("state") == "streaming"])
+    senders = [one for one in (primary or {}).get("replication") or [] if one.get("state") == "streaming"]
+    connected = len([one for one in senders if one.get("sync_state") in ("quorum", "sync")])
     mode = _mode(config)
     waits = min(connected, max(1, int((config or {}).get("synchronous_node_count") or 1))) if mode != "async" else 0
     held = f"commits wait for {waits} of {connected} replica{'s' if connected != 1 else ''}"
@@ -190,7 +192,8 @@ def durability(config: Mapping[str, Any] | None, members: tuple[Member, ...],
     if mode == "async":
         return Durability(mode, True, 0, connected, "async: commits do not wait for replicas")
     if connected:
-        return Durability(mode, True, waits, connected, f"{mode}: {held}" if mode != "unknown" else f"{held} (mode: not known now)")
+        words = f"{mode}: {held}" if mode != "unknown" else f"{held} (the mode is not known now)"
+        return Durability(mode, True, waits, connected, words)
     if mode == "unknown":
         words = "not known now; no replica confirms commits"
     elif any(one.role in ("quorum", "sync") for one in members):
@@ -213,19 +216,28 @@ def _mode(config: Mapping[str, Any] | None) -> str:
     return "quorum" if synchronous == "quorum" else "sync"
 
 
-def status(scope: str, name: str, answers: Answers, etcd: EtcdView, volume: Volume | None,
-           certificates: tuple[Certificate, ...]) -> Status:
+@dataclass(frozen=True)
+class Here:
+    """What this member knows without Patroni."""
+
+    scope: str
+    member: str
+    etcd: EtcdView
+    volume: Volume | None
+    certificates: tuple[Certificate, ...]
+
+
+def status(here: Here, answers: Answers) -> Status:
     """Everything together."""
     members = tuple(member(one, answers.live.get(one["name"])) for one in answers.cluster["members"])
     primary = running_primary(members, answers.live)
     said = [answers.own, *(one for one in answers.live.values() if one)]
+    identifiers = [str(one["database_system_identifier"]) for one in said if one.get("database_system_identifier")]
+    active = any(one.get("failsafe_mode_is_active") for one in said)
     return Status(
-        scope, name,
-        next((str(one["database_system_identifier"]) for one in said if one.get("database_system_identifier")), None),
-        primary,
+        here.scope, here.member, identifiers[0] if identifiers else None, primary,
         durability(answers.config, members, answers.live[primary] if primary else None),
-        bool(answers.cluster.get("pause") or (not etcd.reachable and answers.own.get("pause"))),
-        Failsafe(bool((answers.config or {}).get("failsafe_mode")) or any(one.get("failsafe_mode_is_active") for one in said),
-                 any(one.get("failsafe_mode_is_active") for one in said)),
-        answers.cluster.get("scheduled_switchover"), members, etcd, volume, certificates,
+        bool(answers.cluster.get("pause") or (not here.etcd.reachable and answers.own.get("pause"))),
+        Failsafe(active or bool((answers.config or {}).get("failsafe_mode")), active),
+        answers.cluster.get("scheduled_switchover"), members, here.etcd, here.volume, here.certificates,
     )

@@ -1,0 +1,8 @@
+"""Measurements, side by side in one run: `python -m tests.bench [PART ...]`. They print, they never pass or fail.
+
+    size     the image, unpacked and compressed
+    cold     from `docker run` to the first write, alone and as three members
+    memory   what each program of a member holds at rest
+    faults   how long writes pause, with our timings against Patroni's defaults
+    proxies  the local etcd proxy against `etcd gateway` and against no proxy at all
+"""
