@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
-from bootstrap import apply, derive, facts, launch, layout, settings
+from bootstrap import apply, derive, facts, launch, layout, overrides, settings
 from bootstrap.kinds import Secret
 from bootstrap.layout import Layout
 from bootstrap.plan import File, Plan, make
@@ -26,10 +27,11 @@ LOG = Log("boot")
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="spilo-boot",
-        description="Configures a member of a highly available PostgreSQL cluster from environment variables and runs it.",
+        description="Configures a member of a highly available PostgreSQL cluster from environment variables, runs it.",
         epilog="The settings are in docs/settings.md, the exit codes in docs/exit-codes.md.",
     )
-    parser.add_argument("--check", action="store_true", help="only check the settings: report every problem, touch nothing")
+    parser.add_argument("--check", action="store_true",
+                        help="only check the settings: report every problem, touch nothing")
     parser.add_argument("--print", action="store_true", dest="show",
                         help="show what would be written and started, secrets masked, and touch nothing")
     parser.add_argument("--root", default="/", metavar="DIR",
@@ -39,7 +41,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def read(environ: Mapping[str, str]) -> Settings:
     """Settings, or Trouble with every problem of the environment."""
-    found, problems = settings.read(environ, check=patroni.check)
+    found, problems = settings.read(environ, check=overrides.check)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise Trouble(Exit.SETTINGS, f"the configuration has {count}, nothing was touched:\n"
@@ -113,6 +115,9 @@ def boot(options: argparse.Namespace) -> int:
         return Exit.OK
     paths = layout.make(found, os.path.abspath(options.root))
     if not options.show:
+        # The kernel drops a signal for which PID 1 has no handler; blocked it stays, through exec, until launch has
+        # one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         user = facts.user()
         apply.check_volume(paths)
         apply.claim(paths)
@@ -127,7 +132,8 @@ def boot(options: argparse.Namespace) -> int:
         return Exit.OK
     LOG.info("settings that differ from the defaults", **(effective(found) or {"none": ""}))
     if found.alone:
-        LOG.info("standing alone with an etcd of its own; for a cluster give ETCD_HOST, SCOPE and CLUSTER_SECRET (docs/operate.md)")
+        LOG.info("standing alone with an etcd of its own; "
+                 "for a cluster give ETCD_HOST, SCOPE and CLUSTER_SECRET (docs/operate.md)")
     if first:
         LOG.info("passwords made; read one inside the container with: spilo password admin", kept=paths.credentials)
     apply.apply(plan, paths)

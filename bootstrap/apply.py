@@ -6,7 +6,6 @@ import datetime
 import fcntl
 import os
 import shutil
-from pathlib import Path
 from typing import Any
 
 from bootstrap import derive
@@ -31,7 +30,8 @@ def check_volume(layout: Layout) -> None:
     raise Trouble(
         Exit.REFUSED,
         f"the volume at {folder} cannot be written to",
-        f"it belongs to {owner.st_uid}:{owner.st_gid} with mode {owner.st_mode & 0o7777:04o}; this container runs as {us}",
+        f"it belongs to {owner.st_uid}:{owner.st_gid} with mode {owner.st_mode & 0o7777:04o}; "
+        f"this container runs as {us}",
         f"docker run --rm --user 0 -v VOLUME:{layout.volume} IMAGE chown -R {us} {layout.volume}\n"
         "with the VOLUME (or host folder) and IMAGE of this container, then start it again",
     )
@@ -55,7 +55,8 @@ def check_data(layout: Layout, version: str, log: Log) -> None:
         raise Trouble(
             Exit.REFUSED,
             f"{data} is neither empty nor a whole data directory, and is left alone",
-            f"{'no PG_VERSION' if found is None else 'no global/pg_control'}; it holds {', '.join(sorted(os.listdir(data))[:8])}",
+            f"{'no PG_VERSION' if found is None else 'no global/pg_control'}; "
+            f"it holds {', '.join(sorted(os.listdir(data))[:8])}",
             "if it is the rest of a start that was interrupted and holds nothing of value, remove it:\n"
             f"docker run --rm -v VOLUME:{layout.volume} IMAGE rm -rf {data}\n"
             "(alone, remove the whole volume); otherwise restore it from a backup",
@@ -81,7 +82,8 @@ def claim(layout: Layout) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise Trouble(Exit.REFUSED, f"another container runs on the volume at {layout.volume}", f"{layout.pgroot / 'in-use'} is locked",
+        raise Trouble(Exit.REFUSED, f"another container runs on the volume at {layout.volume}",
+                      f"{layout.pgroot / 'in-use'} is locked",
                       "stop the other container, or give this one a volume of its own") from None
     os.set_inheritable(lock, True)  # PID 1 keeps it open across exec
     return lock
@@ -106,7 +108,8 @@ def kept_secret(layout: Layout) -> Secret | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Trouble(Exit.REFUSED, "the secret on the volume cannot be read", f"{layout.credentials}: {error.strerror}",
+        raise Trouble(Exit.REFUSED, "the secret on the volume cannot be read",
+                      f"{layout.credentials}: {error.strerror}",
                       f"make it readable for uid {os.getuid()} only: chmod 600") from None
 
 
@@ -132,7 +135,8 @@ def apply(plan: Plan, layout: Layout) -> None:
 
 
 def masked(value: Any, secrets: tuple[str, ...]) -> Any:
-    """A text, or a tree of mappings and lists, with every secret replaced; the longest first, so that none shows in part."""
+    """A text, or a tree of mappings and lists, with every secret replaced; the longest first, so that none shows in
+    part."""
     if isinstance(value, dict):
         return {key: masked(one, secrets) for key, one in value.items()}
     if isinstance(value, list):

@@ -14,7 +14,8 @@ from runtime.trouble import Exit, Trouble
 
 @dataclass(frozen=True)
 class Facts:
-    """`memory`, `volume` and `shm` (/dev/shm) in bytes; `user` is the name that owns the processes; `address` is reachable from peers."""
+    """`memory`, `volume` and `shm` (/dev/shm) in bytes; `user` is the name that owns the processes; `address` is
+    reachable from peers."""
 
     memory: int
     cpus: int

@@ -192,6 +192,11 @@ def _secret(text: str) -> Secret:
     return Secret(text)
 
 
+def _http_secret(text: str) -> Secret:
+    _require(re.fullmatch(r"[ -~]+", text), "it has a character that HTTP clients spell differently")
+    return Secret(text)
+
+
 def _cluster_secret(text: str) -> Secret:
     _secret(text)
     _require(len(text) >= 16, f"it has {len(text)} characters")
@@ -242,6 +247,7 @@ HOST = Kind("a DNS name", host_name)
 HOSTS = Kind("DNS names or addresses, separated by commas", _hosts)
 MAPPING = Kind("a YAML mapping", _mapping)
 SECRET = Kind("a text of one line, not empty, in UTF-8", _secret)
+HTTP_SECRET = Kind("a text of one line of printable ASCII characters", _http_secret)
 CLUSTER_SECRET = Kind("a text of one line, 16 characters or more (make one: openssl rand -hex 32)", _cluster_secret)
 CERTIFICATE = Kind("a PEM certificate (BEGIN CERTIFICATE)", _pem("CERTIFICATE"))
 CRL = Kind("a PEM revocation list (BEGIN X509 CRL)", _pem("X509 CRL"))

@@ -21,6 +21,7 @@ from runtime.trouble import Exit
 
 LOG = Log("boot")
 KEEP = ("PATH", "LANG", "TZ", "HOME")
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 RING = 4 << 20  # bytes of log kept for `spilo logs`, in two files
 
 
@@ -41,7 +42,11 @@ class Ring:
     def __init__(self, folder: Path) -> None:
         self.current, self.previous = folder / "current", folder / "previous"
         folder.mkdir(mode=0o700, exist_ok=True)
-        self.file = open(self.current, "ab", buffering=0)
+        self.start()
+
+    def start(self) -> None:
+        """Open `current`, to go on with what is in it."""
+        self.file = open(self.current, "ab", buffering=0)  # noqa: SIM115 (as long as the process lives)
         os.chmod(self.current, 0o600)
 
     def write(self, data: bytes) -> None:
@@ -50,8 +55,7 @@ class Ring:
             if self.file.tell() > RING // 2:
                 self.file.close()
                 self.current.replace(self.previous)
-                self.file = open(self.current, "ab", buffering=0)
-                os.chmod(self.current, 0o600)
+                self.start()
         except OSError:
             pass  # a full tmpfs must not stop the log of the container itself
 
@@ -72,6 +76,8 @@ class Init:
         self.pid = os.fork()
         if self.pid == 0:
             try:
+                for number in SIGNALS:
+                    signal.signal(number, signal.SIG_DFL)
                 signal.pthread_sigmask(signal.SIG_SETMASK, set())
                 os.setsid()
                 os.chdir(self.run)  # the embedded etcd keeps a socket in its current folder, which may be read-only
@@ -116,7 +122,8 @@ class Init:
     def serve(self) -> int:
         """Until supervisord has ended; returns the exit code of the container."""
         ring = Ring(self.run / "log")
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for number in SIGNALS:
             signal.signal(number, self.on_signal)
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_read, False)
@@ -124,6 +131,7 @@ class Init:
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         pipe = self.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
         selector = selectors.DefaultSelector()
         selector.register(pipe, selectors.EVENT_READ)
         selector.register(wake_read, selectors.EVENT_READ)
@@ -185,7 +193,8 @@ class Init:
             for line in reason:
                 LOG.error(line)
             return Exit.PROGRAM
-        if self.asked and self.status == 0:
+        # Before supervisord handles signals it has started nothing, and simply ends of one.
+        if self.asked and self.status in (0, -signal.SIGTERM):
             LOG.info("stopped")
             return Exit.OK
         LOG.error("supervisord ended by itself", status=self.status)

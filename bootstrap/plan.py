@@ -123,7 +123,7 @@ def _certificates(node: Node) -> tuple[Request, ...]:
 
 
 def make(settings: Settings, facts: Facts, layout: Layout, secret: Secret) -> Plan:
-    """The whole appliance as a value. `secret` is CLUSTER_SECRET, or the one that a member alone keeps on its volume."""
+    """The whole appliance as a value. `secret` is CLUSTER_SECRET, or what a member alone keeps on its volume."""
     from bootstrap.render import etcd, patroni, supervisor
 
     this = node(settings, facts, layout, secret)
@@ -147,7 +147,8 @@ def make(settings: Settings, facts: Facts, layout: Layout, secret: Secret) -> Pl
         File(layout.steward, _json(steward_spec(this, configuration, requests))),
     ]
     programs = [
-        Program("governor", governor.command(str(layout.patroni), str(layout.last_words / "governor")), 30, stop_seconds=3600),
+        Program("governor", governor.command(str(layout.patroni), str(layout.last_words / "governor")), 30,
+                stop_seconds=3600),
         Program("steward", steward.command(str(layout.steward)), 40),
         Program("sentinel", sentinel.command(str(layout.last_words)), 1, listener=True),
     ]
@@ -161,9 +162,11 @@ def make(settings: Settings, facts: Facts, layout: Layout, secret: Secret) -> Pl
     programs.sort(key=lambda program: program.priority)
     files.append(File(layout.supervisor, supervisor.render(this, tuple(programs))))
 
-    hidden = [secret, this.supervisor_password, *this.credentials.all(), *(value for value in settings.values() if isinstance(value, Secret))]
+    hidden = [secret, this.supervisor_password, *this.credentials.all(),
+              *(value for value in settings.values() if isinstance(value, Secret))]
     folders = (layout.run, layout.run / "tls", layout.last_words, layout.sockets, layout.pgroot)
-    return Plan(folders, tuple(files), requests, tuple(programs), tuple(dict.fromkeys(one.reveal() for one in hidden)) + (key.decode(),))
+    return Plan(folders, tuple(files), requests, tuple(programs),
+                (*dict.fromkeys(one.reveal() for one in hidden), key.decode()))
 
 
 def steward_spec(node: Node, configuration: dict[str, Any], requests: tuple[Request, ...]) -> dict[str, Any]:
@@ -174,7 +177,7 @@ def steward_spec(node: Node, configuration: dict[str, Any], requests: tuple[Requ
     server, restapi = layout.certificate("server"), layout.certificate("restapi")
     targets = {"SSL_CERTIFICATE": server, "SSL_PRIVATE_KEY": server.with_suffix(".key"),
                "SSL_RESTAPI_CERTIFICATE": restapi, "SSL_RESTAPI_PRIVATE_KEY": restapi.with_suffix(".key")}
-    watched = {settings.files[name]: str(target) for name, target in targets.items() if name in settings.files}
+    watched = {str(target): settings.files[name] for name, target in targets.items() if name in settings.files}
     return {
         "scope": node.scope,
         "member": node.member,
@@ -185,8 +188,10 @@ def steward_spec(node: Node, configuration: dict[str, Any], requests: tuple[Requ
         "trusted": str(layout.trusted),
         "certificates": [{"path": request.path, "names": list(request.names)} for request in requests],
         "watched": watched,
-        "api": {"port": settings["APIPORT"], "username": settings["RESTAPI_USERNAME"], "password": passwords.restapi.reveal()},
-        "postgres": {"sockets": str(layout.sockets), "port": settings["PGPORT"], "superuser": settings["PGUSER_SUPERUSER"],
+        "api": {"port": settings["APIPORT"], "username": settings["RESTAPI_USERNAME"],
+                "password": passwords.restapi.reveal()},
+        "postgres": {"sockets": str(layout.sockets), "port": settings["PGPORT"],
+                     "superuser": settings["PGUSER_SUPERUSER"],
                      "data": str(layout.pgdata)},
         "roles": {
             "superuser": {"name": settings["PGUSER_SUPERUSER"], "password": passwords.superuser.reveal()},

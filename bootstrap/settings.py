@@ -5,14 +5,12 @@ A setting is declared here and nowhere else: docs/settings.md is generated from 
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bootstrap import kinds
+from bootstrap import foreign, kinds
 from bootstrap.kinds import Kind, Secret
 
 GROUPS = {
@@ -41,7 +39,7 @@ class Setting:
     @property
     def secret(self) -> bool:
         """Whether the value must never be printed."""
-        return self.kind in (kinds.SECRET, kinds.CLUSTER_SECRET, kinds.PRIVATE_KEY)
+        return self.kind in (kinds.SECRET, kinds.HTTP_SECRET, kinds.CLUSTER_SECRET, kinds.PRIVATE_KEY)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,7 +65,8 @@ TABLE: tuple[Setting, ...] = (
     _etcd("HOSTS", kinds.ENDPOINTS, "Several etcd members, separated by commas."),
     _etcd("URL", kinds.ETCD_URL, "One etcd by URL; `https://` switches TLS on."),
     _etcd("PROXY", kinds.ETCD_URL, "An etcd proxy elsewhere by URL, used like `ETCD_URL`."),
-    _etcd("DISCOVERY_DOMAIN", kinds.HOST, "Domain whose SRV records name the etcd members: `_etcd-client-ssl._tcp`, else "
+    _etcd("DISCOVERY_DOMAIN", kinds.HOST,
+          "Domain whose SRV records name the etcd members: `_etcd-client-ssl._tcp`, else "
           "`_etcd-client._tcp`, else `_etcd-server-ssl._tcp` or `_etcd-server._tcp` with the client port 2379. "
           "Looked up again while running."),
     _etcd("PROTOCOL", kinds.choice("http", "https"), "How to speak to the etcd members.",
@@ -78,48 +77,61 @@ TABLE: tuple[Setting, ...] = (
     _etcd("KEY", kinds.PATH, "File with the client certificate's key."),
     _etcd("USERNAME", kinds.TEXT, "User name in etcd, where it asks for one."),
     _etcd("PASSWORD", kinds.SECRET, "Password of that user."),
-    Setting("CLUSTER_SECRET", kinds.CLUSTER_SECRET, "The one secret that all members of a cluster share. Every password that is not "
-            "given and the key of the cluster's certificate authority are derived from it (HKDF-SHA256, salted with `SCOPE`). "
-            "Required once an etcd is given.", "secrets", shown="when alone: made once, kept on the volume"),
+    Setting("CLUSTER_SECRET", kinds.CLUSTER_SECRET,
+            "The one secret that all members of a cluster share. Every password that is not "
+            "given and the key of the cluster's certificate authority are derived from it (HKDF-SHA256, salted with "
+            "`SCOPE`). Required once an etcd is given.", "secrets", shown="when alone: made once, kept on the volume"),
     Setting("PGUSER_SUPERUSER", kinds.ROLE, "The database superuser.", "secrets", "postgres"),
     Setting("PGPASSWORD_SUPERUSER", kinds.SECRET, "Its password.", "secrets", shown="derived"),
     Setting("PGUSER_STANDBY", kinds.ROLE, "The role with which replicas replicate.", "secrets", "standby"),
     Setting("PGPASSWORD_STANDBY", kinds.SECRET, "Its password.", "secrets", shown="derived"),
-    Setting("PGUSER_ADMIN", kinds.ROLE, "The role for people: CREATEDB and CREATEROLE, no superuser.", "secrets", "admin"),
+    Setting("PGUSER_ADMIN", kinds.ROLE, "The role for people: CREATEDB and CREATEROLE, no superuser.", "secrets",
+            "admin"),
     Setting("PGPASSWORD_ADMIN", kinds.SECRET, "Its password.", "secrets", shown="derived"),
-    Setting("RESTAPI_USERNAME", kinds.ROLE, "User name for changes through Patroni's REST interface.", "secrets", "patroni"),
-    Setting("RESTAPI_PASSWORD", kinds.SECRET, "Its password.", "secrets", shown="derived"),
+    Setting("RESTAPI_USERNAME", kinds.ROLE, "User name for changes through Patroni's REST interface.", "secrets",
+            "patroni"),
+    Setting("RESTAPI_PASSWORD", kinds.HTTP_SECRET, "Its password.", "secrets", shown="derived"),
     _pem("SSL_CERTIFICATE", kinds.CERTIFICATE, "Certificate (with its chain) that PostgreSQL shows to clients."),
     _pem("SSL_PRIVATE_KEY", kinds.PRIVATE_KEY, "Its key."),
-    _pem("SSL_CA", kinds.CERTIFICATE, "The authority that signed it, which members then trust too. Required with `SSL_CERTIFICATE`."),
-    Setting("SSL_NAMES", kinds.HOSTS, "More names and addresses for the certificates that members issue to themselves, such as a load balancer's, "
-            "so that clients can verify them (`sslmode=verify-full`).", "tls", ()),
+    _pem("SSL_CA", kinds.CERTIFICATE,
+         "The authority that signed it, which members then trust too. Required with `SSL_CERTIFICATE`."),
+    Setting("SSL_NAMES", kinds.HOSTS,
+            "More names and addresses for the certificates that members issue to themselves, such as a load "
+            "balancer's, so that clients can verify them (`sslmode=verify-full`).", "tls", ()),
     _pem("SSL_CRL", kinds.CRL, "Revocation list for client certificates."),
     _pem("SSL_RESTAPI_CERTIFICATE", kinds.CERTIFICATE, "Certificate of Patroni's REST interface."),
     _pem("SSL_RESTAPI_PRIVATE_KEY", kinds.PRIVATE_KEY, "Its key."),
     _pem("SSL_RESTAPI_CA", kinds.CERTIFICATE, "The authority that signed it. Required with `SSL_RESTAPI_CERTIFICATE`."),
-    Setting("ALLOW_NOSSL", kinds.FLAG, "Let clients connect without TLS. Replication stays encrypted.", "behaviour", False),
-    Setting("DURABILITY", kinds.choice("quorum", "strict", "async"), "`quorum`: a commit is acknowledged once a replica has it too; with no "
-            "replica left, the primary goes on alone. `strict`: never without a replica. `async`: the primary alone decides, and "
-            "a failover can lose the last moments. See docs/limits.md.", "behaviour", "quorum"),
-    Setting("TIMINGS", kinds.choice("fast", "balanced", "patient"), "How soon a silent primary is replaced, against how much trouble "
+    Setting("ALLOW_NOSSL", kinds.FLAG, "Let clients connect without TLS. Replication stays encrypted.", "behaviour",
+            False),
+    Setting("DURABILITY", kinds.choice("quorum", "strict", "async"),
+            "`quorum`: a commit is acknowledged once a replica has it too; with no replica left, the primary goes on "
+            "alone. `strict`: never without a replica. `async`: the primary alone decides, and a failover can lose the "
+            "last moments. See docs/limits.md.", "behaviour", "quorum"),
+    Setting("TIMINGS", kinds.choice("fast", "balanced", "patient"),
+            "How soon a silent primary is replaced, against how much trouble "
             "with etcd is waited out. See docs/limits.md.", "behaviour", "balanced"),
-    Setting("SPILO_CONFIGURATION", kinds.MAPPING, "YAML, merged deeply into Patroni's configuration: the way to override anything. "
+    Setting("SPILO_CONFIGURATION", kinds.MAPPING,
+            "YAML, merged deeply into Patroni's configuration: the way to override anything. "
             "Lists are replaced. What it may not override is refused by name.", "behaviour", {}, "nothing",
             aliases=("PATRONI_CONFIGURATION",)),
-    Setting("INITDB_LOCALE", kinds.LOCALE, "Locale of a new cluster. `C.UTF-8` is PostgreSQL's builtin one, whose order no update of the "
+    Setting("INITDB_LOCALE", kinds.LOCALE,
+            "Locale of a new cluster. `C.UTF-8` is PostgreSQL's builtin one, whose order no update of the "
             "operating system changes; any other is looked up in ICU.", "behaviour", "C.UTF-8"),
     Setting("PGVERSION", kinds.choice("17"), "Major version of PostgreSQL; this image has one.", "behaviour", "17"),
-    Setting("LOG_LEVEL", kinds.choice("DEBUG", "INFO", "WARNING", "ERROR"), "How much Patroni logs.", "behaviour", "INFO"),
+    Setting("LOG_LEVEL", kinds.choice("DEBUG", "INFO", "WARNING", "ERROR"), "How much Patroni logs.", "behaviour",
+            "INFO"),
     Setting("PGPORT", kinds.PORT, "Port of PostgreSQL.", "place", 5432),
     Setting("APIPORT", kinds.PORT, "Port of Patroni's REST interface.", "place", 8008),
-    Setting("ETCD_LOCAL_PORT", kinds.PORT, "Port on loopback of the local etcd proxy (alone: of the etcd itself).", "place", 2379),
+    Setting("ETCD_LOCAL_PORT", kinds.PORT, "Port on loopback of the local etcd proxy (alone: of the etcd itself).",
+            "place", 2379),
     Setting("PG_CONNECT_ADDRESS", kinds.ADDRESS, "Where the other members and clients reach this PostgreSQL.", "place",
             shown="the machine's address and `PGPORT`"),
     Setting("RESTAPI_CONNECT_ADDRESS", kinds.ADDRESS, "Where the other members reach this REST interface.", "place",
             shown="the machine's address and `APIPORT`"),
     Setting("PGHOME", kinds.PATH, "Home of the postgres user.", "place", "/home/postgres"),
-    Setting("PGROOT", kinds.PATH, "Everything that must survive, on the volume.", "place", shown="`$PGHOME/pgdata/pgroot`"),
+    Setting("PGROOT", kinds.PATH, "Everything that must survive, on the volume.", "place",
+            shown="`$PGHOME/pgdata/pgroot`"),
     Setting("PGDATA", kinds.PATH, "PostgreSQL's data directory.", "place", shown="`$PGROOT/data`"),
     Setting("RW_DIR", kinds.PATH, "Everything that is made anew at each boot; best a tmpfs.", "place", "/run"),
 )
@@ -132,30 +144,6 @@ PAIRS = (
     ("SSL_RESTAPI_CERTIFICATE", "SSL_RESTAPI_PRIVATE_KEY"),
     ("SSL_RESTAPI_CERTIFICATE", "SSL_RESTAPI_CA"),
 )
-
-# Names of other images that people bring along, and what they are called here.
-ELSEWHERE = {
-    "POSTGRES_PASSWORD": "PGPASSWORD_SUPERUSER (or PGPASSWORD_ADMIN)",
-    "POSTGRES_PASSWORD_FILE": "PGPASSWORD_SUPERUSER_FILE (or PGPASSWORD_ADMIN_FILE)",
-    "POSTGRES_USER": "PGUSER_SUPERUSER (or PGUSER_ADMIN)",
-    "POSTGRES_HOST_AUTH_METHOD": "no setting: passwords are always asked for",
-    "POSTGRES_INITDB_ARGS": "INITDB_LOCALE",
-    "POSTGRES_DB": "no setting: create databases with SQL",
-    "PATRONI_NAME": "MEMBER_NAME",
-    "PATRONI_SCOPE": "SCOPE",
-}
-
-# Settings of Spilo whose feature this version does not have. Each promises something about data or placement,
-# so that starting without it would be a wrong answer: they are problems, not warnings.
-MISSING = re.compile(
-    r"(WAL_S3_BUCKET|WAL_GS_BUCKET|WAL_GCS_BUCKET|WAL_SWIFT_BUCKET|WALE_.*|WALG_.*|BACKUP_SCHEDULE|BACKUP_NUM_TO_RETAIN|USE_WALG.*|"
-    r"CLONE_.*|STANDBY_(HOST|PORT|SCOPE|PRIMARY_SLOT_NAME|WAL.*|USE_WALG.*)|LOG_S3_BUCKET|LOG_SHIP_.*|EIP_ALLOCATION|"
-    r"CALLBACK_SCRIPT|CRONTAB|PGBOUNCER_.*|PAM_OAUTH2|(CONSUL|ZOOKEEPER|EXHIBITOR)_(HOST|HOSTS|URL)|DCS_ENABLE_KUBERNETES_API)"
-)
-
-
-# Names that others use and that look like ours: TLS libraries, etcd's own client, links to a service, base images.
-FOREIGN = re.compile(r"VERSION|SSL_CERT_(FILE|DIR)|ETCDCTL_.*|.*_(SERVICE_(HOST|PORT).*|PORT_\d+_.*|TCP_ADDR)")
 
 
 @dataclass(frozen=True)
@@ -224,7 +212,8 @@ def _fetch(setting: Setting, environ: Mapping[str, str], read_file: Callable[[st
     try:
         return read_file(environ[name]), name
     except UnicodeDecodeError:
-        problems.append(Problem(name, environ[name], "a file with text in UTF-8", "write the value into the file as UTF-8 text"))
+        problems.append(Problem(name, environ[name], "a file with text in UTF-8",
+                                "write the value into the file as UTF-8 text"))
     except OSError as error:
         path = environ[name] if environ[name].startswith("/") else "no absolute path"  # but perhaps the secret itself
         problems.append(Problem(name, path, f"a file that can be read ({error.strerror})",
@@ -241,8 +230,9 @@ def _parse(setting: Setting, text: str, source: str, problems: list[Problem]) ->
     except ValueError as error:
         hidden = len(text) > 80 or setting.kind is kinds.MAPPING or "@" in text  # it can hold a password
         given = "<secret>" if setting.secret else f"a text of {len(text)} characters" if hidden else repr(text)
+        otherwise = setting.shown or setting.default
         problems.append(Problem(source, given, str(error), f"change {source}, or remove it"
-                                + (f" (default: {setting.shown or setting.default})" if setting.shown or setting.default else "")))
+                                + (f" (default: {otherwise})" if otherwise else "")))
     return None
 
 
@@ -251,61 +241,58 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
     known = {name for setting in TABLE for name in setting.names}
     known |= {f"{name}_FILE" for setting in TABLE if setting.secret or setting.from_file for name in setting.names}
     for name in sorted(set(environ) - known):
-        if FOREIGN.fullmatch(name):
-            continue
-        if name in ELSEWHERE:
-            yield Problem(name, "given", "the name that it has here", f"use {ELSEWHERE[name]}")
-        elif MISSING.fullmatch(name):
-            yield Problem(name, "given", "only settings whose feature this version has", f"remove {name}; this version would ignore it")
-        elif name.startswith("PATRONI_"):
-            yield Problem(name, "given", "a setting of docs/settings.md", "use the setting for it, or SPILO_CONFIGURATION")
-        elif name.removesuffix("_FILE") in known:
-            yield Problem(name, "given", "a file for secrets and certificates only", f"give the value itself as {name.removesuffix('_FILE')}")
-        else:
-            near = difflib.get_close_matches(name.upper(), known, 1, 0.87)
-            if near:
-                yield Problem(name, "given", "the name of a setting", f"did you mean {near[0]}? Rename or remove it")
+        found = foreign.judge(name, known)
+        if found:
+            yield Problem(name, "given", *found)
 
 
-def _together(values: Mapping[str, Any], alone: bool) -> Iterator[Problem]:
-    """What single values cannot tell: settings that exclude or need one another."""
+def _etcd_together(values: Mapping[str, Any], alone: bool) -> Iterator[Problem]:
     several = [name for name in EXCLUSIVE if values[name] is not None]
     if len(several) > 1:
         yield Problem(" and ".join(several), "", "only one way to find etcd", f"remove all but {several[0]}")
-    for one, other in PAIRS:
-        if (values[one] is None) != (values[other] is None):
-            there, lacking = (one, other) if values[one] is not None else (other, one)
-            yield Problem(lacking, "not given", f"a value, because {there} is given", f"give both {there} and {lacking}, or neither")
     if alone:
         for name in ("ETCD_PROTOCOL", "ETCD_CACERT", "ETCD_CERT", "ETCD_USERNAME", "ETCD_PASSWORD"):
             if values[name] is not None:
-                yield Problem(name, "given", "an etcd that it is for", f"give {EXCLUSIVE[0]} or another way to find etcd, or remove {name}")
-    elif values["SCOPE"] is None:
-        yield Problem("SCOPE", "not given", "the name of the cluster, because an etcd is given", "set SCOPE to the same name on all members")
+                yield Problem(name, "given", "an etcd that it is for",
+                              f"give {EXCLUSIVE[0]} or another way to find etcd, or remove {name}")
     urls = [values[name] for name in ("ETCD_URL", "ETCD_PROXY") if values[name]]
     spoken = {*filter(None, [values["ETCD_PROTOCOL"]]), *(url.partition(":")[0] for url in urls)}
     if len(spoken) > 1:
-        yield Problem("ETCD_PROTOCOL", repr(values["ETCD_PROTOCOL"]), "what the URL of etcd says", "remove ETCD_PROTOCOL")
+        yield Problem("ETCD_PROTOCOL", repr(values["ETCD_PROTOCOL"]), "what the URL of etcd says", "remove it")
     elif spoken == {"http"}:
         for name in ("ETCD_CACERT", "ETCD_CERT"):
             if values[name] is not None:
                 yield Problem(name, "given", "an etcd that speaks https", f"use https, or remove {name}")
+
+
+def _together(values: Mapping[str, Any], alone: bool) -> Iterator[Problem]:
+    """What single values cannot tell: settings that exclude or need one another."""
+    yield from _etcd_together(values, alone)
+    for one, other in PAIRS:
+        if (values[one] is None) != (values[other] is None):
+            there, lacking = (one, other) if values[one] is not None else (other, one)
+            yield Problem(lacking, "not given", f"a value, because {there} is given",
+                          f"give both {there} and {lacking}, or neither")
+    if not alone and values["SCOPE"] is None:
+        yield Problem("SCOPE", "not given", "the name of the cluster, because an etcd is given",
+                      "set SCOPE to the same name on all members")
     if not alone and values["CLUSTER_SECRET"] is None:
         yield Problem("CLUSTER_SECRET", "not given", "the secret that all members share, because an etcd is given",
                       "make one (openssl rand -hex 32) and give it to all members, best as CLUSTER_SECRET_FILE")
-    roles = [values[name] for name in ("PGUSER_SUPERUSER", "PGUSER_STANDBY", "PGUSER_ADMIN")]
-    if len({role for role in roles if role}) < sum(1 for role in roles if role):
-        yield Problem("PGUSER_SUPERUSER, PGUSER_STANDBY, PGUSER_ADMIN", repr(roles), "three different roles", "give each its own name")
-    ports = {name: values[name] for name in ("PGPORT", "APIPORT", "ETCD_LOCAL_PORT")}
-    if len(set(ports.values())) < len(ports):
-        yield Problem(", ".join(ports), repr(list(ports.values())), "three different ports", "give each its own port")
+    for what, names in (("roles", ("PGUSER_SUPERUSER", "PGUSER_STANDBY", "PGUSER_ADMIN")),
+                        ("ports", ("PGPORT", "APIPORT", "ETCD_LOCAL_PORT"))):
+        given = [values[name] for name in names if values[name] is not None]
+        if len(set(given)) < len(given):
+            yield Problem(", ".join(names), repr(given), f"three different {what}", "give each its own")
 
 
 def read(environ: Mapping[str, str], read_file: Callable[[str], str] = _read_file,
-         check: Callable[[Mapping[str, Any], bool], list[Problem]] = lambda config, plain: []) -> tuple[Settings, list[Problem]]:
+         check: Callable[[Mapping[str, Any], bool], list[Problem]] = lambda config, plain: [],
+         ) -> tuple[Settings, list[Problem]]:
     """Settings from an environment, and every problem there is (then the settings are not to be used).
 
-    `check` judges SPILO_CONFIGURATION, given ALLOW_NOSSL; it is a parameter because the rules are those of the rendered file.
+    `check` judges SPILO_CONFIGURATION, given ALLOW_NOSSL; it is a parameter because the rules are those of the rendered
+    file.
     """
     problems: list[Problem] = []
     values: dict[str, Any] = {}
@@ -322,7 +309,8 @@ def read(environ: Mapping[str, str], read_file: Callable[[str], str] = _read_fil
     problems += [problem for problem in _together(values, alone) if problem.name not in broken]
     problems += _unknown(environ)
     problems += check(values["SPILO_CONFIGURATION"] or {}, values["ALLOW_NOSSL"] or False)
-    files = {name: environ[source] for name, source in sources.items() if source.endswith("_FILE") and source in environ}
+    files = {name: environ[source] for name,
+             source in sources.items() if source.endswith("_FILE") and source in environ}
     return Settings(values, sources, files), problems
 
 

@@ -5,27 +5,34 @@
 # Additional certificate authorities that this machine trusts (/usr/local/share/ca-certificates, or those that only
 # its CA bundle holds) go into the image made here, so that builds behind a TLS-inspecting proxy work unchanged.
 set -euo pipefail
+# shellcheck source=docker/progress.sh
+. "$(dirname "$0")/progress.sh"
 
 image=${1:-debian:trixie-slim}
 suite=${image#*:}
 suite=${suite%-slim}
 say() { printf 'base: %s\n' "$*" >&2; }
 
+# Where there is no `timeout` (macOS) there is a registry, and Docker's own time limits.
+limited() { if command -v timeout >/dev/null 2>&1; then timeout "${PULL_SECONDS:-60}" "$@"; else "$@"; fi; }
+
 docker image inspect "$image" >/dev/null 2>&1 && exit 0
-say "pulling $image"
-if timeout "${PULL_SECONDS:-60}" docker pull -q "$image" >/dev/null 2>&1; then exit 0; fi
+say "pulling $image (at most a minute)"
+if limited docker pull -q "$image" >/dev/null 2>&1 </dev/null; then exit 0; fi
 case $image in
     debian:*) ;;
     *) say "$image cannot be pulled, and only debian:* images can be made here"; exit 1 ;;
 esac
 say "no registry answers; making $image with debootstrap (half a minute)"
 [ "$(id -u)" = 0 ] || { say "that needs root: run 'sudo $0 $image' once"; exit 1; }
-command -v debootstrap >/dev/null 2>&1 ||
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap >/dev/null; }
-
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-debootstrap --variant=minbase "$suite" "$root/fs" >"$root/log" 2>&1 || { tail -n 20 "$root/log" >&2; exit 1; }
+if ! command -v debootstrap >/dev/null 2>&1; then
+    command -v apt-get >/dev/null 2>&1 || { say "that needs debootstrap: install it, then run this again"; exit 1; }
+    quietly base "$root/log" apt-get update -q
+    quietly base "$root/log" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap
+fi
+quietly base "$root/log" debootstrap --variant=minbase "$suite" "$root/fs"
 
 # The host's own additions to the distribution's certificate authorities, if any.
 extra=$root/fs/usr/local/share/ca-certificates

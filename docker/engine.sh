@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Makes sure that a container engine answers. Does nothing where one already does (a laptop, a CI runner);
-# on a bare Debian machine it installs Debian's engine and starts it. Safe to run again at any time.
+# Makes sure that a container engine answers; with the argument `compose`, that there is a compose too. Does nothing
+# where both are there already (a laptop, a CI runner); on a bare Debian machine it installs Debian's packages and
+# starts the engine. Safe to run again at any time.
 set -euo pipefail
+# shellcheck source=docker/progress.sh
+. "$(dirname "$0")/progress.sh"
 
 say() { printf 'engine: %s\n' "$*" >&2; }
 answers() { docker info >/dev/null 2>&1; }
@@ -20,25 +23,33 @@ install_packages() {
     [ "$(id -u)" = 0 ] ||
         fail "missing: $*, and installing them needs root" "Run: sudo apt-get install $*"
     say "installing $* (a minute or so)"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    quietly engine "$work/apt.log" apt-get update -q
+    quietly engine "$work/apt.log" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
 }
 
 start_engine() {
+    if [ -d /run/systemd/system ] && systemctl start docker >/dev/null 2>&1 && answers; then return; fi
     say "starting dockerd, its log is $log"
     mkdir -p "$(dirname "$log")"
     setsid dockerd >"$log" 2>&1 </dev/null &
-    for _ in $(seq 1 120); do
+    local dockerd=$!
+    for _ in $(seq 1 300); do
         answers && return
-        sleep 0.5
+        kill -0 "$dockerd" 2>/dev/null || break
+        sleep 0.2
     done
     tail -n 20 "$log" >&2
-    fail "dockerd did not answer within 60 s; the end of its log is above" "Start an engine by hand, check it with 'docker info', then run this again."
+    fail "dockerd does not answer; the end of its log is above" "Start an engine by hand, check it with 'docker info', then run this again."
 }
 
 log=${ENGINE_LOG:-/var/log/dockerd.log}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
 if ! answers; then
+    if docker info 2>&1 | grep -qi 'permission denied'; then
+        fail "an engine runs, but you ($(id -un)) may not use it" "Run: sudo usermod -aG docker $(id -un), log in again, then run this again."
+    fi
     [ -z "${DOCKER_HOST:-}" ] || fail "no engine answers at DOCKER_HOST=$DOCKER_HOST" "Start it, or unset DOCKER_HOST."
     if ! command -v dockerd >/dev/null 2>&1; then
         [ "$(uname -s)" = Linux ] || fail "no container engine answers" "Start Docker Desktop (or colima, podman machine, ...) and run this again."

@@ -31,7 +31,8 @@ class Api:
         extra = {} if timeout is None else {"timeout": timeout}
         headers = self.headers if method != "GET" else {}
         try:
-            response = self.http.request(method, f"{self.base}{path}", body=data, headers=headers, **extra)  # type: ignore[arg-type]
+            response = self.http.request(method, f"{self.base}{path}", body=data, headers=headers,
+                                         **extra)  # type: ignore[arg-type]
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unanswered(str(error)) from None
         text = response.data.decode("utf-8", "replace")

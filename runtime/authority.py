@@ -26,7 +26,8 @@ _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # o
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                             serialization.NoEncryption())
 
 
 def authority(seed: bytes, scope: str) -> tuple[bytes, bytes]:
@@ -58,7 +59,8 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def issue(authority_certificate: bytes, authority_key: bytes, names: tuple[str, ...], now: datetime.datetime) -> tuple[bytes, bytes]:
+def issue(authority_certificate: bytes, authority_key: bytes, names: tuple[str, ...],
+          now: datetime.datetime) -> tuple[bytes, bytes]:
     """A fresh key and a certificate over it (PEM, with the authority's behind it), for servers and clients, valid for
     DAYS from `now` (UTC, aware)."""
     signer = serialization.load_pem_private_key(authority_key, None)
@@ -76,10 +78,11 @@ def issue(authority_certificate: bytes, authority_key: bytes, names: tuple[str, 
         .not_valid_after(now + datetime.timedelta(days=DAYS))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                       critical=False)
         .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)  # type: ignore[arg-type]
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, SHA256())
     )
     return certificate.public_bytes(serialization.Encoding.PEM) + authority_certificate, _pem(key)
@@ -109,7 +112,8 @@ def renew(request: Request, authority_path: Path, now: datetime.datetime) -> boo
     issuer = authority_path.read_bytes()
     if path.exists():
         current = path.read_bytes()
-        if current.endswith(issuer) and days_left(current, now) > RENEW_BELOW_DAYS and names_of(current) == set(request.names):
+        lasts = days_left(current, now) > RENEW_BELOW_DAYS
+        if lasts and current.endswith(issuer) and names_of(current) == set(request.names):
             return False
     certificate, key = issue(issuer, authority_path.with_suffix(".key").read_bytes(), request.names, now)
     write(path.with_suffix(".key"), key, 0o600)

@@ -1,4 +1,4 @@
-"""The few questions that our tools ask of etcd themselves, over its JSON gateway (etcd v3.5 documentation, "gRPC gateway").
+"""The few questions that our tools ask of etcd themselves, over its JSON gateway (etcd v3.5, "gRPC gateway").
 
 Everything about who is primary goes through Patroni; this is for reading what Patroni keeps there.
 """

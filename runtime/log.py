@@ -21,7 +21,13 @@ def quoted(value: object) -> str:
     text = str(value)
     if text and all(c.isprintable() and c not in ' "=\\' for c in text):
         return text
-    return '"' + "".join(c if c.isprintable() and c not in '"\\' else c.encode("unicode_escape").decode() if c not in '"\\' else "\\" + c for c in text) + '"'
+    return '"' + "".join(_escaped(c) for c in text) + '"'
+
+
+def _escaped(c: str) -> str:
+    if c in '"\\':
+        return "\\" + c
+    return c if c.isprintable() else c.encode("unicode_escape").decode()
 
 
 class Log:

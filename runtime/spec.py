@@ -29,7 +29,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Spec:
-    """`watched` maps a file given by the user to our copy of it; `dynamic` is the cluster-wide part of Patroni's
+    """`watched` maps our copy of a file to the one that the user gave; `dynamic` is the cluster-wide part of Patroni's
     configuration; `roles` has the keys superuser, standby, admin."""
 
     scope: str
@@ -55,7 +55,8 @@ def load(path: str = DEFAULT) -> Spec:
     """The specification of this member; OSError where there is none (not booted yet, or not inside the appliance)."""
     raw = json.loads(Path(path).read_text(encoding="utf-8"))
     return Spec(
-        scope=raw["scope"], member=raw["member"], patroni=Path(raw["patroni"]), log=Path(raw["log"]), volume=Path(raw["volume"]),
+        scope=raw["scope"], member=raw["member"], patroni=Path(raw["patroni"]), log=Path(raw["log"]),
+        volume=Path(raw["volume"]),
         authority=Path(raw["authority"]), trusted=Path(raw["trusted"]),
         certificates=tuple(Request(one["path"], tuple(one["names"])) for one in raw["certificates"]),
         watched=raw["watched"],

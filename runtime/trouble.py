@@ -30,7 +30,7 @@ class Exit(IntEnum):
     OK = 0, "Done."
     ABSENT = 1, "`restore_command`: the archive itself said that it has no such file."
     USAGE = 2, "A command line that the program does not understand."
-    SETTINGS = 3, "The configuration is wrong. Nothing was touched; restarting does not help, changing the settings does."
+    SETTINGS = 3, "The configuration is wrong. Nothing was touched; changing the settings helps, restarting does not."
     RETRY = 4, "Something is out of reach for now. The caller may try again."
     REFUSED = 5, "It would not be safe: data that is not ours, a directory that surprises, an owner that is wrong."
     BUG = 6, "An unexpected exception; the log has its traceback. Please report it."

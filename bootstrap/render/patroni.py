@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +10,6 @@ import yaml
 
 import runtime
 from bootstrap import parameters
-from bootstrap.render import hba
-from bootstrap.settings import Problem
 from runtime.replica import from_leader
 from runtime.steward import post_init
 
@@ -23,109 +18,12 @@ if TYPE_CHECKING:
 
 # ttl, loop_wait, retry_timeout in seconds; Patroni enforces loop_wait + 2 * retry_timeout <= ttl and ttl >= 20.
 TIMINGS = {"fast": (20, 1, 3), "balanced": (20, 2, 5), "patient": (30, 10, 10)}
-DURABILITY = {
+DURABILITY: dict[str, dict[str, Any]] = {
     "quorum": {"synchronous_mode": "quorum", "synchronous_mode_strict": False},
     "strict": {"synchronous_mode": "quorum", "synchronous_mode_strict": True},
     "async": {"synchronous_mode": False, "synchronous_mode_strict": False},
 }
-
-# What there is to override. Patroni ignores any other key in silence, we do not.
-KEYS = {
-    "": ("bootstrap", "log", "postgresql", "restapi", "tags", "watchdog"),
-    "bootstrap.": ("dcs",),
-    "bootstrap.dcs.": (
-        "check_timeline", "failsafe_mode", "ignore_slots", "loop_wait", "max_timelines_history", "maximum_lag_on_failover",
-        "maximum_lag_on_syncnode", "member_slots_ttl", "postgresql", "primary_start_timeout", "primary_stop_timeout",
-        "retry_timeout", "slots", "standby_cluster", "ttl",
-    ),
-}
 PG_ISREADY = str(Path(runtime.__file__).with_name("bin") / "pg_isready")
-
-# Dotted paths of SPILO_CONFIGURATION that are refused, and what to use instead. What is said of postgresql holds for
-# bootstrap.dcs.postgresql too.
-REFUSED = {
-    "scope": "use SCOPE",
-    "name": "use MEMBER_NAME",
-    "namespace": "use NAMESPACE",
-    "etcd*": "use the ETCD_ settings",
-    "consul*": "only etcd is supported",
-    "zookeeper*": "only etcd is supported",
-    "exhibitor*": "only etcd is supported",
-    "kubernetes*": "only etcd is supported",
-    "raft*": "only etcd is supported",
-    "ctl*": "the appliance sets it",
-    "restapi.listen": "use APIPORT",
-    "restapi.connect_address": "use RESTAPI_CONNECT_ADDRESS",
-    "restapi.auth*": "use RESTAPI_USERNAME and RESTAPI_PASSWORD",
-    "restapi.*file*": "use SSL_RESTAPI_CERTIFICATE and its family",
-    "restapi.verify_client": "changes are protected by RESTAPI_PASSWORD",
-    "postgresql.listen": "use PGPORT",
-    "postgresql.connect_address": "use PG_CONNECT_ADDRESS",
-    "postgresql.data_dir": "use PGDATA",
-    "postgresql.bin_*": "the image has one PostgreSQL",
-    "postgresql.config_dir": "the appliance sets it",
-    "postgresql.custom_conf": "use postgresql.parameters, which is checked",
-    "postgresql.recovery_conf": "use postgresql.parameters, which is checked",
-    "postgresql.pgpass": "the appliance sets it",
-    "postgresql.authentication*": "use PGUSER_... and PGPASSWORD_...",
-    "postgresql.pg_ident": "the appliance sets it",
-    "postgresql.from_leader": "the appliance sets it",
-    "bootstrap.dcs.postgresql.pg_hba": "use postgresql.pg_hba, on each member",
-    "bootstrap.dcs.synchronous_*": "use DURABILITY",
-    "bootstrap.dcs.pause": "pause a running cluster with patronictl, and only for as long as it takes",
-    "bootstrap.post_*": "the appliance sets it",
-    "bootstrap.method": "the appliance sets it",
-    "bootstrap.pg_hba": "use postgresql.pg_hba",
-    "bootstrap.users*": "Patroni 4 ignores it; create roles with SQL",
-    "bootstrap.initdb": "use INITDB_LOCALE",
-}
-_MAPPINGS = ("postgresql.parameters", *(f"{prefix}{key}" for prefix in ("", "bootstrap.") for key in KEYS[prefix]), "bootstrap.dcs.postgresql")
-_SAFE_COMMITS = ("on", "true", "yes", "1", "remote_write", "remote_apply")
-
-
-def check(given: Mapping[str, Any], plain: bool = False) -> list[Problem]:
-    """What SPILO_CONFIGURATION names but may not override, or gives in a form that is not safe. `plain`: clients may
-    connect without TLS. Values are not shown where they can be secrets."""
-    return [Problem(f"SPILO_CONFIGURATION: {path}", shown, "only what may be overridden", fix) for path, shown, fix in _refused(given, "", plain)]
-
-
-def _refused(tree: Mapping[str, Any], prefix: str, plain: bool) -> Iterator[tuple[str, str, str]]:
-    """(path, what was given, fix) of everything below `prefix` that is refused."""
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        alike = path.removeprefix("bootstrap.dcs.") if path.startswith("bootstrap.dcs.postgresql.") else path
-        fix = next((fix for pattern, fix in REFUSED.items() if any(fnmatch.fnmatchcase(p, pattern) for p in (path, alike))), None)
-        if fix:
-            yield path, "given", f"{fix}; remove it"
-        elif key not in KEYS.get(prefix, (key,)):
-            near = difflib.get_close_matches(str(key), KEYS[prefix], 1, 0.7)
-            yield path, "given", f"did you mean {prefix}{near[0]}?" if near else f"use one of {', '.join(KEYS[prefix])}"
-        elif alike in _MAPPINGS and not isinstance(value, Mapping):
-            yield path, type(value).__name__, "give a mapping, or remove it"
-        elif alike == "postgresql.pg_hba":
-            yield from ((path, shown, fix) for shown, fix in hba.problems(value, plain))
-        elif alike.startswith("postgresql.parameters."):
-            fix = _parameter(alike.removeprefix("postgresql.parameters."), value, path == alike)
-            if fix:
-                yield path, "given", fix
-        elif isinstance(value, Mapping):
-            yield from _refused(value, f"{path}.", plain)
-
-
-def _parameter(name: str, value: Any, local: bool) -> str | None:
-    """Why a parameter of PostgreSQL is refused, as a fix, or None. Their names are the same in any case."""
-    name = name.lower()
-    if name in parameters.BLOCKED:
-        return f"{parameters.BLOCKED[name]}; remove it"
-    if not re.fullmatch(r"[a-z_][a-z0-9_$]*(\.[a-z_][a-z0-9_$]*)*", name):  # it is written into postgresql.conf as it is
-        return "give the name of a parameter"
-    if isinstance(value, Mapping | list) or "\n" in str(value):
-        return "give one value, a text of one line"
-    if name == "synchronous_commit" and {True: "on", False: "off"}.get(value, str(value).lower()) not in _SAFE_COMMITS:
-        return "use DURABILITY=async, or set it in the sessions that can lose commits"
-    if local and name in ("max_connections", *parameters.SHARED_DEFAULT):
-        return f"give it as bootstrap.dcs.postgresql.parameters.{name}; all members must have the same"
-    return None
 
 
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,7 +39,7 @@ def _initdb(locale: str) -> list[Any]:
     if locale.upper().replace("-", "") in ("C.UTF8", "C"):
         options = [{"locale-provider": "builtin"}, {"builtin-locale": "C.UTF-8"}, {"locale": "C.UTF-8"}]
     else:
-        language = locale.split(".")[0].replace("_", "-")
+        language = locale.partition(".")[0].replace("_", "-")
         options = [{"locale-provider": "icu"}, {"icu-locale": language}, {"locale": "C.UTF-8"}]
     # pg_hba.conf is written by Patroni before the first start; until then nobody gets in.
     return [{"encoding": "UTF8"}, "data-checksums", {"auth-local": "peer"}, {"auth-host": "reject"}, *options]
@@ -150,12 +48,14 @@ def _initdb(locale: str) -> list[Any]:
 def _hba(node: Node) -> list[str]:
     """Who may connect: people inside the container by being there, everybody else by TLS and scram."""
     standby = node.settings["PGUSER_STANDBY"]
-    own = ["local all all peer map=spilo", "local replication all peer map=spilo", f'hostssl replication "{standby}" all scram-sha-256']
+    own = ["local all all peer map=spilo", "local replication all peer map=spilo",
+           f'hostssl replication "{standby}" all scram-sha-256']
     given = node.settings["SPILO_CONFIGURATION"].get("postgresql", {}).get("pg_hba")
     if given is not None:
         # Members must always reach one another, whatever else the given lines say.
         return [*own, f'hostssl all "{node.settings["PGUSER_SUPERUSER"]}" samenet scram-sha-256', *given]
-    return [*own, "hostssl all all all scram-sha-256", *(["host all all all scram-sha-256"] if node.settings["ALLOW_NOSSL"] else [])]
+    return [*own, "hostssl all all all scram-sha-256",
+            *(["host all all all scram-sha-256"] if node.settings["ALLOW_NOSSL"] else [])]
 
 
 def _postgresql(node: Node) -> dict[str, Any]:
@@ -170,8 +70,10 @@ def _postgresql(node: Node) -> dict[str, Any]:
         "use_unix_socket": True,
         "use_unix_socket_repl": True,
         "authentication": {
-            "superuser": {"username": settings["PGUSER_SUPERUSER"], "password": node.credentials.superuser.reveal(), **verify},
-            "replication": {"username": settings["PGUSER_STANDBY"], "password": node.credentials.standby.reveal(), **verify},
+            "superuser": {"username": settings["PGUSER_SUPERUSER"], "password": node.credentials.superuser.reveal(),
+                          **verify},
+            "replication": {"username": settings["PGUSER_STANDBY"], "password": node.credentials.standby.reveal(),
+                            **verify},
         },
         "pg_ident": [f"spilo {node.facts.user} all"],
         "create_replica_methods": ["from_leader"],
@@ -197,17 +99,13 @@ def _mandatory(node: Node) -> dict[str, Any]:
     }
 
 
-def configuration(node: Node) -> dict[str, Any]:
-    """The whole configuration as a tree, ready to be dumped as YAML."""
-    settings, layout = node.settings, node.layout
-    ttl, loop_wait, retry_timeout = TIMINGS[settings["TIMINGS"]]
-    restapi = layout.certificate("restapi" if settings["SSL_RESTAPI_CERTIFICATE"] else "node")
-    own = layout.certificate("node")
+def _etcd(node: Node) -> dict[str, Any]:
+    settings, own = node.settings, node.layout.certificate("node")
     etcd = {
         "host": f"127.0.0.1:{settings['ETCD_LOCAL_PORT']}",
         "protocol": "https",
         "use_proxies": True,
-        "cacert": str(layout.authority),
+        "cacert": str(node.layout.authority),
         "cert": str(own),
         "key": str(own.with_suffix(".key")),
     }
@@ -215,6 +113,35 @@ def configuration(node: Node) -> dict[str, Any]:
         etcd["username"] = settings["ETCD_USERNAME"]
     if settings["ETCD_PASSWORD"]:
         etcd["password"] = settings["ETCD_PASSWORD"].reveal()
+    return etcd
+
+
+def _dcs(node: Node) -> dict[str, Any]:
+    """What is the same for all members, and lives in etcd."""
+    ttl, loop_wait, retry_timeout = TIMINGS[node.settings["TIMINGS"]]
+    connections = {"max_connections": parameters.max_connections(node.facts.memory)}
+    return {
+        "ttl": ttl,
+        "loop_wait": loop_wait,
+        "retry_timeout": retry_timeout,
+        "maximum_lag_on_failover": 1 << 20,
+        "primary_start_timeout": 60,
+        "failsafe_mode": True,
+        **DURABILITY[node.settings["DURABILITY"]],
+        "synchronous_node_count": 1,
+        "postgresql": {
+            "use_pg_rewind": True,
+            "use_slots": True,
+            "parameters": {**connections, **parameters.SHARED_DEFAULT},
+        },
+    }
+
+
+def configuration(node: Node) -> dict[str, Any]:
+    """The whole configuration as a tree, ready to be dumped as YAML."""
+    settings, layout = node.settings, node.layout
+    restapi = layout.certificate("restapi" if settings["SSL_RESTAPI_CERTIFICATE"] else "node")
+    own = layout.certificate("node")
     ours: dict[str, Any] = {
         "scope": node.scope,
         "namespace": f"/{settings['NAMESPACE']}/",
@@ -233,25 +160,11 @@ def configuration(node: Node) -> dict[str, Any]:
             "authentication": {"username": settings["RESTAPI_USERNAME"], "password": node.credentials.restapi.reveal()},
         },
         "ctl": {"cacert": str(layout.trusted), "certfile": str(own), "keyfile": str(own.with_suffix(".key"))},
-        "etcd3": etcd,
+        "etcd3": _etcd(node),
         "bootstrap": {
             "initdb": _initdb(settings["INITDB_LOCALE"]),
             "post_init": post_init.command(str(layout.steward)),
-            "dcs": {
-                "ttl": ttl,
-                "loop_wait": loop_wait,
-                "retry_timeout": retry_timeout,
-                "maximum_lag_on_failover": 1 << 20,
-                "primary_start_timeout": 60,
-                "failsafe_mode": True,
-                **DURABILITY[settings["DURABILITY"]],
-                "synchronous_node_count": 1,
-                "postgresql": {
-                    "use_pg_rewind": True,
-                    "use_slots": True,
-                    "parameters": {"max_connections": parameters.max_connections(node.facts.memory), **parameters.SHARED_DEFAULT},
-                },
-            },
+            "dcs": _dcs(node),
         },
         "postgresql": _postgresql(node),
         "tags": {},
@@ -280,4 +193,5 @@ def dynamic(configuration: dict[str, Any]) -> dict[str, Any]:
 
 def dump(configuration: dict[str, Any]) -> bytes:
     """YAML of the configuration."""
-    return yaml.dump(configuration, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, allow_unicode=True).encode()
+    return yaml.dump(configuration, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False,
+                     allow_unicode=True).encode()

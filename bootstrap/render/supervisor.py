@@ -27,7 +27,8 @@ def _section(program: Program) -> dict[str, str]:
     if program.listener:  # its stdout is the protocol with supervisord, so it logs to stderr
         del section["stdout_logfile"], section["stdout_logfile_maxbytes"]
         section |= {"stderr_logfile": "/dev/fd/1", "stderr_logfile_maxbytes": "0", "redirect_stderr": "false",
-                    "stdout_logfile": "NONE", "events": "PROCESS_STATE_BACKOFF,PROCESS_STATE_EXITED,PROCESS_STATE_FATAL"}
+                    "stdout_logfile": "NONE",
+                    "events": "PROCESS_STATE_BACKOFF,PROCESS_STATE_EXITED,PROCESS_STATE_FATAL"}
     return section
 
 
@@ -48,7 +49,8 @@ def render(node: Node, programs: tuple[Program, ...]) -> bytes:
     # The socket is reachable for our own user only; the password is there because supervisord warns without one.
     login = {"username": "spilo", "password": node.supervisor_password.reveal()}
     config["unix_http_server"] = {"file": socket, "chmod": "0700", **login}
-    config["rpcinterface:supervisor"] = {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"}
+    config["rpcinterface:supervisor"] = {
+        "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"}
     config["supervisorctl"] = {"serverurl": f"unix://{socket}", **login}
     for program in programs:
         config[f"{'eventlistener' if program.listener else 'program'}:{program.name}"] = _section(program)

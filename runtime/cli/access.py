@@ -24,8 +24,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     psql.set_defaults(run=run_psql)
     connect = commands.add_parser(
         "connect", help="how clients connect: a libpq connection string",
-        description="Prints a libpq connection string, without a password, that names all members, so that a client finds "
-                    "the primary wherever it is. ca.crt is what `spilo ca` prints.")
+        description="Prints a libpq connection string, without a password, that names all members, so that a client "
+                    "finds the primary wherever it is. ca.crt is what `spilo ca` prints.")
     connect.add_argument("--replica", action="store_true", help="for reading: a replica if there is one")
     connect.add_argument("--uri", action="store_true", help="as postgresql://... instead of key=value words")
     connect.set_defaults(run=run_connect)

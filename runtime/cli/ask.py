@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -115,6 +116,6 @@ def live(spec: Spec, urls: dict[str, str]) -> dict[str, dict[str, Any] | None]:
         return dict(zip(urls, pool.map(one, urls.values()), strict=True))
 
 
-def urls(answer: dict[str, Any]) -> dict[str, str]:
+def urls(answer: Mapping[str, Any]) -> dict[str, str]:
     """api_url by member, out of GET /cluster."""
     return {str(one["name"]): str(one["api_url"]) for one in answer["members"]}

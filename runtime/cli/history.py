@@ -15,8 +15,8 @@ from runtime.spec import Spec
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "history", help="failovers and switchovers so far",
-        description="Failovers and switchovers so far: the timeline that began, where the one before it ended, when, and "
-                    "which member became primary.")
+        description="Failovers and switchovers so far: the timeline that began, where the one before it ended, when, "
+                    "and which member became primary.")
     parser.add_argument("--output", choices=("table", "json"), default="table", help="table (default) or json")
     parser.set_defaults(run=run)
 

@@ -31,7 +31,7 @@ PROGRAMS = (
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "logs", help="this member's last log lines",
-        description="This member's last log lines, all programs' or one's: patroni, postgres, steward, proxy, etcd, ...")
+        description="This member's last log lines, all programs' or one's: patroni, postgres, steward, proxy, ...")
     parser.add_argument("-n", "--lines", type=count, default=100, metavar="N", help="how many (default: 100; 0: none)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with new lines, until Ctrl-C")
     parser.add_argument("--program", metavar="NAME", help="only this program's lines; archive also means archive.push")
@@ -73,7 +73,7 @@ class Ring:
         try:
             self.file = open(self.current, "rb")  # noqa: SIM115 (as long as the reader lives)
         except OSError as error:
-            raise Trouble(Exit.RETRY, "there is no log of this member yet", str(error), "see docker logs NODE") from None
+            raise Trouble(Exit.RETRY, "there is no log of this member yet", str(error), "docker logs NODE") from None
 
     def past(self) -> Iterator[str]:
         """The lines that are there now, oldest first."""

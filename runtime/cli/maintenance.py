@@ -20,8 +20,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     reload.set_defaults(run=run_reload)
     pause = commands.add_parser(
         "pause", help="stop automatic failover, for maintenance",
-        description="Stop automatic failover in the whole cluster: Patroni leaves PostgreSQL alone, whatever happens, until "
-                    "`spilo resume`.")
+        description="Stop automatic failover in the whole cluster: Patroni leaves PostgreSQL alone, whatever happens, "
+                    "until `spilo resume`.")
     pause.set_defaults(run=lambda spec, _: switch(spec, True))
     resume = commands.add_parser("resume", help="start automatic failover again", description="Undo `spilo pause`.")
     resume.set_defaults(run=lambda spec, _: switch(spec, False))

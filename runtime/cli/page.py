@@ -86,6 +86,6 @@ def render(status: Status, colour: bool = False) -> str:
     for one, line in zip(status.members, rows, strict=True):
         lines.append(paint(line, "red", colour and not (one.answers and one.state in HEALTHY)))
     if status.primary is None:
-        lines += ["", paint("no primary: nothing can be written now; `spilo logs` on each member says why", "red", colour)]
+        lines += ["", paint("no primary: nothing can be written; `spilo logs` on each member says why", "red", colour)]
     remarks = [note for one in status.members for note in notes(one)]
     return "\n".join(lines + ([""] if remarks else []) + remarks) + "\n"

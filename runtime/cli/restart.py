@@ -27,7 +27,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--member", metavar="NAME", help="that member (default: this one)")
     which.add_argument("--all", action="store_true", help="all members")
-    parser.add_argument("--pending-only", action="store_true", help="only where a setting waits for it (see `spilo status`)")
+    parser.add_argument("--pending-only", action="store_true", help="only where a setting waits for it")
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     parser.set_defaults(run=run)
 
@@ -45,8 +45,8 @@ def run(spec: Spec, arguments: argparse.Namespace) -> None:
         ask.api(spec, cluster, wanted)  # raises if there is no such member
     names = order(cluster["members"], wanted)
     if arguments.pending_only:
-        live = ask.live(spec, {name: url for name, url in ask.urls(cluster).items() if name in names})
-        names = [name for name in names if (live[name] or {}).get("pending_restart")]
+        pending = waiting(spec, cluster)
+        names = [name for name in names if name in pending]
     if not names:
         print("no setting waits for a restart")
         return
@@ -61,6 +61,16 @@ def run(spec: Spec, arguments: argparse.Namespace) -> None:
             left = ", ".join(names[done + 1:])
             detail = f"{trouble.detail}\nnot restarted: {left}" if left else trouble.detail
             raise Trouble(trouble.code, trouble.message, detail, trouble.hint) from None
+    again = waiting(spec, cluster)
+    if arguments.all and again:
+        print(f"settings still wait for a restart of {', '.join(again)}: replicas follow a lowered limit only once the "
+              "primary has it; repeat with --pending-only")
+
+
+def waiting(spec: Spec, cluster: Mapping[str, Any]) -> list[str]:
+    """The members in GET /cluster that say that a setting waits for their restart."""
+    live = ask.live(spec, ask.urls(cluster))
+    return [name for name, said in live.items() if (said or {}).get("pending_restart")]
 
 
 def restart(spec: Spec, name: str, pending_only: bool, progress: Progress) -> None:

@@ -37,7 +37,7 @@ def run(spec: Spec, arguments: argparse.Namespace) -> None:
     if arguments.to == old:
         raise Trouble(Exit.USAGE, f"{old} is the primary already", "", "name another member, or none")
     if cluster.get("pause") and not arguments.to:
-        raise Trouble(Exit.USAGE, "while the cluster is paused, a switchover needs a named member", "", "add --to MEMBER")
+        raise Trouble(Exit.USAGE, "while the cluster is paused, a switchover needs a candidate", "", "add --to MEMBER")
     confirm(f"Switch over from {old} to {arguments.to or 'the best replica'}?", arguments.yes)
     progress = Progress()
     with ThreadPoolExecutor(1) as pool:
@@ -46,7 +46,7 @@ def run(spec: Spec, arguments: argparse.Namespace) -> None:
         answer = pool.submit(Api(spec).call, "POST", "/switchover", body, PATIENCE)
         progress.say(f"asked {old} to hand over")
         new = follow(spec, old, answer, progress)
-    progress.say(f"{new} is the primary and accepts writes")
+    progress.say(f"{new} is the primary and accepts writes: the switchover took {progress.seconds:.1f} s")
     if not until(lambda: follows(spec, old), FOLLOW):
         raise Trouble(Exit.RETRY, f"the switchover is done, but {old} does not stream from {new} yet",
                       f"{FOLLOW:.0f} s have passed", "see `spilo status`, and `spilo logs` on that member")
@@ -55,19 +55,18 @@ def run(spec: Spec, arguments: argparse.Namespace) -> None:
 
 def follow(spec: Spec, old: str, answer: Future[tuple[int, Any]], progress: Progress) -> str:
     """The new primary, once its PostgreSQL says that it is one; raises Trouble if Patroni refuses or takes too long."""
-    shown: dict[str, str] = {}
+    holder: str | None = old
     while progress.seconds < PATIENCE:
         if answer.done():
             check(answer)
         listed = ask.maybe(Api(spec), "/cluster")
-        for one in (listed or {"members": []})["members"]:
-            said = f"{'primary' if one['role'] == 'leader' else 'replica'}, {one['state']}"
-            if shown.setdefault(one["name"], said) != said:
-                shown[one["name"]] = said
-                progress.say(f"{one['name']}: {said}")
-        new = ask.leader(listed) if listed and "members" in listed else None
-        if listed and new and new != old and primary(spec, listed, new):
-            return new
+        if listed and "members" in listed:
+            new = ask.leader(listed)
+            if new != holder:
+                progress.say(f"{new} took the leader key" if new else f"{holder} gave up the leader key")
+                holder = new
+            if new and new != old and primary(spec, listed, new):
+                return new
         time.sleep(0.1)
     raise Trouble(Exit.RETRY, "the switchover takes too long", f"{PATIENCE:.0f} s have passed",
                   "see `spilo status`, and `spilo logs`")

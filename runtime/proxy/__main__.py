@@ -31,6 +31,7 @@ class Proxy:
         self.loaded: tuple[str, tuple[float, ...]] | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.stopping = threading.Event()
+        self.awake = threading.Event()  # no reason left to wait: we are to stop, or HAProxy may have ended
 
     def spec(self) -> Spec:
         """The specification, with certificate and key for etcd joined beside each other, as HAProxy wants them."""
@@ -39,8 +40,10 @@ class Proxy:
             try:
                 pem = Path(self.given["certificate"]).read_bytes() + b"\n" + Path(self.given["key"]).read_bytes()
             except OSError as error:
-                raise Trouble(Exit.SETTINGS, "the client certificate for etcd cannot be read", f"{error.filename}: {error.strerror}",
-                              "mount the files that ETCD_CERT and ETCD_KEY name, readable for the user of the container") from None
+                raise Trouble(Exit.SETTINGS, "the client certificate for etcd cannot be read",
+                              f"{error.filename}: {error.strerror}",
+                              "mount the files that ETCD_CERT and ETCD_KEY name, readable for the container's user"
+                              ) from None
             target = self.run / "tls" / "etcd-client.pem"
             target.touch(0o600)
             target.write_bytes(pem)
@@ -51,13 +54,15 @@ class Proxy:
     def look(self) -> None:
         """Ask DNS; keep what is known when it does not answer."""
         try:
-            found = find(self.given["domain"], [(host, port) for host, port in self.given["endpoints"]], self.given["protocol"])
+            found = find(self.given["domain"], [(host, port) for host, port in self.given["endpoints"]],
+                         self.given["protocol"])
         except Unresolved as error:
             if self.known is None:
                 LOG.warning("no etcd member found yet, looking again", asked=error)
             return
         if found != self.known:
-            LOG.info("etcd members", protocol=found[0], servers=",".join(f"{one.address}:{one.port}" for one in found[1]),
+            LOG.info("etcd members", protocol=found[0],
+                     servers=",".join(f"{one.address}:{one.port}" for one in found[1]),
                      names=",".join(sorted({one.name for one in found[1] if one.name})) or "-")
             self.known = found
 
@@ -72,21 +77,27 @@ class Proxy:
             return
         self.config.write_text(text, encoding="utf-8")
         if self.process is None:
-            self.process = subprocess.Popen(["haproxy", "-W", "-db", "-q", "-f", str(self.config)], stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(["haproxy", "-W", "-db", "-q", "-f", str(self.config)],
+                                            stdin=subprocess.DEVNULL)
         else:
             self.process.send_signal(signal.SIGUSR2)
         self.loaded = state
 
     def serve(self) -> int:
         """Until told to stop, or until HAProxy ends."""
-        signal.signal(signal.SIGTERM, lambda *_: self.stopping.set())
+        signal.signal(signal.SIGTERM, lambda *_: (self.stopping.set(), self.awake.set()))
+        # At once, so that a HAProxy that cannot start counts as a program that does not start.
+        signal.signal(signal.SIGCHLD, lambda *_: self.awake.set())
         while not self.stopping.is_set():
             self.look()
             self.apply()
-            self.stopping.wait(LOOK_AGAIN if self.process else LOOK_AGAIN / 4)
+            self.awake.wait(LOOK_AGAIN if self.process else LOOK_AGAIN / 4)
+            self.awake.clear()
             if self.process and self.process.poll() is not None:
-                said = subprocess.run(["haproxy", "-c", "-f", str(self.config)], capture_output=True, text=True, check=False)
-                raise Trouble(Exit.RETRY, "HAProxy ended", f"exit code {self.process.returncode}; its view of its configuration:\n{said.stderr}")
+                said = subprocess.run(["haproxy", "-c", "-f", str(self.config)], capture_output=True, text=True,
+                                      check=False)
+                raise Trouble(Exit.RETRY, "HAProxy ended",
+                              f"exit code {self.process.returncode}; its view of its configuration:\n{said.stderr}")
         if self.process:
             self.process.terminate()
             self.process.wait(5)

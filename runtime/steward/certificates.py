@@ -18,7 +18,7 @@ def refresh(spec: Spec, log: Log) -> bool:
         if renew(request, spec.authority, datetime.datetime.now(datetime.UTC)):
             log.info("certificate renewed", path=request.path)
             changed = True
-    for source, target in spec.watched.items():
+    for target, source in spec.watched.items():
         try:
             content = Path(source).read_bytes().strip() + b"\n"
         except OSError as error:

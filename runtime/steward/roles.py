@@ -9,6 +9,7 @@ from __future__ import annotations
 import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
+from psycopg2.extensions import encrypt_password
 
 from runtime.log import Log
 from runtime.spec import Role, Spec
@@ -56,11 +57,13 @@ def apply(spec: Spec, log: Log) -> None:
                     cursor.execute(sql.SQL("CREATE ROLE {} " + RIGHTS[kind]).format(sql.Identifier(role.name)))
                     if kind == "admin":
                         for group in ADMIN_MEMBERSHIPS:
-                            cursor.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(group), sql.Identifier(role.name)))
+                            grant = sql.SQL("GRANT {} TO {} WITH ADMIN OPTION")
+                            cursor.execute(grant.format(sql.Identifier(group), sql.Identifier(role.name)))
                     log.info("role created", role=role.name, rights=RIGHTS[kind])
                 if found != (True,) or not accepts(spec, role):
-                    verifier = psycopg2.extensions.encrypt_password(role.password, role.name, connection, "scram-sha-256")
-                    cursor.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role.name), sql.Literal(verifier)))
+                    verifier = encrypt_password(role.password, role.name, connection, "scram-sha-256")
+                    alter = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+                    cursor.execute(alter.format(sql.Identifier(role.name), sql.Literal(verifier)))
                     log.info("password set", role=role.name)
     finally:
         connection.close()

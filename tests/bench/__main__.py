@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from tests.bench.appliance import cold, memory, size
+from tests.bench.durability import durability
 from tests.bench.faults import faults
 from tests.bench.proxies import proxies
 
-PARTS = {"size": size, "cold": cold, "memory": memory, "faults": faults, "proxies": proxies}
+PARTS = {"size": size, "cold": cold, "memory": memory, "faults": faults, "durability": durability, "proxies": proxies}
 
 
 def main() -> None:

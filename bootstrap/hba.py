@@ -1,4 +1,4 @@
-"""Judges the lines of pg_hba.conf that come with SPILO_CONFIGURATION (PostgreSQL documentation, "The pg_hba.conf File").
+"""Judges the lines of pg_hba.conf in SPILO_CONFIGURATION (PostgreSQL documentation, "The pg_hba.conf File").
 
 Two things count: nothing crosses the network in the clear, and nobody gets in without proof. A line that PostgreSQL
 would not understand is refused as well, because it would refuse the whole file and not start.
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 HOST = ("host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc")
 METHODS = ("scram-sha-256", "cert", "gss", "ldap", "pam", "radius", "reject")
+OPTION = re.compile("(map|clientcert|clientname|pamservice|pam_use_hostname|include_realm|krb_realm|ldap[a-z]+|"
+                    "radius[a-z]+)=")
 _TOKEN = re.compile(r'(?:[^\s",#]|"[^"]*"|,\s*)+|#.*|"')
 
 
@@ -25,7 +27,8 @@ def tokens(line: str) -> list[str]:
 
 def _names(field: str) -> list[str]:
     """The names in a field; only a name in quotes from its first letter on is no keyword."""
-    return [name.strip() if name.strip().startswith('"') else name.strip().replace('"', "") for name in field.split(",")]
+    return [name.strip() if name.strip().startswith('"') else name.strip().replace('"',
+                                                                                   "") for name in field.split(",")]
 
 
 def unsafe(line: str, plain: bool) -> str | None:
@@ -47,22 +50,26 @@ def _refusal(words: list[str], plain: bool) -> str | None:
         return "start the line with hostssl"
     if len(words) < 5:
         return "give type, database, user, address and method"
-    databases, users, (method, *options) = words[1], words[2], _behind_address(words[3:])
-    if any(name.startswith("@") for name in _names(databases) + _names(users)):
+    databases, users, (method, *options) = _names(words[1]), _names(words[2]), _behind_address(words[3:])
+    if any(name.startswith("@") for name in databases + users):
         return "name databases and users in the line itself, not in a file (@)"
-    if any("=" not in option for option in options):
-        return "give one method, and after it only options as name=value"
-    if method == "reject":
-        return None
+    strange = next((option for option in options if not OPTION.match(option)), None)
+    if strange:
+        return f"give one method, and after it only PostgreSQL's options as name=value, not {strange.partition('=')[0]}"
+    return None if method == "reject" else _weak(kind, databases, method, plain)
+
+
+def _weak(kind: str, databases: list[str], method: str, plain: bool) -> str | None:
+    """Why those whom a line lets in would come without proof or in the clear, as a fix, or None."""
     if method not in METHODS:
         return f"use scram-sha-256 or cert instead of {method}"
-    if kind != "hostssl" and not plain:
+    if kind == "hostssl":
+        return None
+    if not plain:
         return "use hostssl, so that nothing crosses the network in the clear (clients without TLS: ALLOW_NOSSL)"
-    if kind != "hostssl" and "replication" in _names(databases):
+    if "replication" in databases:
         return "use hostssl, replication is always encrypted"
-    if kind != "hostssl" and method == "cert":
-        return "use hostssl, only there a client shows a certificate"
-    return None
+    return "use hostssl, only there a client shows a certificate" if method == "cert" else None
 
 
 def _behind_address(words: list[str]) -> list[str]:

@@ -1,0 +1,1 @@
+"""Tests in three layers: unit, component, appliance."""

@@ -1,0 +1,1 @@
+"""The component layer: PostgreSQL, etcd, HAProxy, Patroni and supervisord as child processes, in the test image."""

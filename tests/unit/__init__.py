@@ -1,0 +1,1 @@
+"""Nothing is real here: values in, values out, all within a few seconds."""
