@@ -42,7 +42,7 @@ def sized(facts: Facts) -> dict[str, str]:
     }
 
 
-# The same on all members; in etcd, because a replica needs at least the primary's values (PostgreSQL, "hot standby").
+# Never for one member alone: a replica needs at least the primary's values (PostgreSQL's manual, "Hot Standby").
 SHARED_DEFAULT: dict[str, Any] = {
     "max_wal_senders": 10,
     "max_replication_slots": 10,
@@ -57,6 +57,7 @@ SHARED_MANDATORY: dict[str, Any] = {
     "wal_log_hints": "on",  # pg_rewind needs it, unless a cluster has checksums, which one from elsewhere need not have
     "hot_standby": "on",
 }
+# In etcd too, so that a person can change them in a running cluster, but a member may differ.
 DEFAULT: dict[str, Any] = {
     "shared_preload_libraries": "pg_stat_statements",
     "pg_stat_statements.track": "all",

@@ -106,10 +106,12 @@ def _parameters() -> Iterator[str]:
     yield ("The defaults can be changed, for one member in `SPILO_CONFIGURATION: {postgresql: {parameters: {...}}}`, "
            "for the whole cluster in `SPILO_CONFIGURATION: {bootstrap: {dcs: {postgresql: {parameters: {...}}}}}`.")
     yield from _sized()
-    yield "### Defaults of a member"
+    yield "### Defaults"
+    yield ("They are kept in etcd for the whole cluster: `patronictl edit-config` changes them in a running one, "
+           "and both ways above win over that.")
     yield pairs(parameters.DEFAULT)
-    yield "### Defaults of a cluster"
-    yield "They are the same on all members, and only the second of the two ways above changes them."
+    yield "### Defaults that all members share"
+    yield "PostgreSQL needs them to be the same on all members, so only the second of the two ways above changes them."
     yield pairs(parameters.SHARED_DEFAULT)
     yield "### Always so"
     yield pairs({**parameters.MANDATORY, **parameters.SHARED_MANDATORY})

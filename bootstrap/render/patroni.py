@@ -82,7 +82,7 @@ def _postgresql(node: Node) -> dict[str, Any]:
         # A former primary that pg_rewind cannot bring back is copied anew, without a person.
         "remove_data_directory_on_rewind_failure": True,
         "remove_data_directory_on_diverged_timelines": True,
-        "parameters": {**parameters.DEFAULT, **parameters.sized(node.facts)},
+        "parameters": parameters.sized(node.facts),
     }
 
 
@@ -132,7 +132,7 @@ def _dcs(node: Node) -> dict[str, Any]:
         "postgresql": {
             "use_pg_rewind": True,
             "use_slots": True,
-            "parameters": {**connections, **parameters.SHARED_DEFAULT},
+            "parameters": {**connections, **parameters.SHARED_DEFAULT, **parameters.DEFAULT},
         },
     }
 
@@ -172,7 +172,7 @@ def configuration(node: Node) -> dict[str, Any]:
     result = merge(ours, settings["SPILO_CONFIGURATION"])
     result["postgresql"]["pg_hba"] = _hba(node)
     local, shared = result["postgresql"]["parameters"], result["bootstrap"]["dcs"]["postgresql"]["parameters"]
-    # A member's parameters win over the cluster's, so our defaults step back for what is given for the cluster.
+    # A member's parameters win over the cluster's, so our sizes step back for what is given for the cluster.
     given = settings["SPILO_CONFIGURATION"]
     for name in _given(given.get("bootstrap", {}).get("dcs", {})) - _given(given):
         local.pop(name, None)

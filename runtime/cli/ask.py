@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,9 +31,16 @@ def load(path: str) -> Spec:
                       "run it as the container's own user (docker exec without --user)") from None
 
 
+def brief(error: object) -> str:
+    """The part of urllib3's sentence that a person can use: the last text in quotes, or what follows the last colon."""
+    text = re.sub(r" \(read timeout=[^)]*\)", "", str(error))
+    quoted = re.findall(r"'([^'\n]{12,})'", text)
+    return str(quoted[-1]) if quoted else text.rpartition(": ")[2].strip("'() ") or text
+
+
 def silent(error: Unanswered, who: str) -> Trouble:
     """The Trouble for a Patroni that gives no answer."""
-    return Trouble(Exit.RETRY, f"Patroni of {who} does not answer", str(error),
+    return Trouble(Exit.RETRY, f"Patroni of {who} does not answer", brief(error),
                    "it starts, it stops, or etcd is out of reach: see `spilo status`, and `spilo logs` there")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runtime.cli.people import paint, size, table
 from runtime.cli.view import EtcdView, Failsafe, Member, Status, Volume
 
-HEAD = ("", "MEMBER", "ROLE", "STATE", "TL", "LAG", "REPLAY", "ADDRESS")
+HEAD = ("  MEMBER", "ROLE", "STATE", "TL", "LAG", "REPLAY", "ADDRESS")
 HEALTHY = ("running", "streaming")
 SOON = 14  # days; certificates of ours are renewed long before, so fewer means that the renewal does not work
 FULL = 0.9  # of the volume
@@ -28,7 +28,7 @@ def _volume(volume: Volume) -> tuple[str, str | None]:
 
 def _failsafe(failsafe: Failsafe) -> tuple[str, str | None]:
     if failsafe.active:
-        return "ACTIVE: etcd is out of reach, the primary serves as long as it reaches all members", "yellow"
+        return "ACTIVE: the primary lost etcd and serves on as long as it reaches all members", "yellow"
     return ("on: without etcd the primary serves on while all members answer it" if failsafe.enabled
             else "off: without etcd the primary stops serving"), None
 
@@ -57,8 +57,9 @@ def row(member: Member, here: str) -> tuple[str, ...]:
     """The cells of one member."""
     address = f"{member.host or ''}{f':{member.port}' if member.port else ''}"
     state = member.state if member.answers else f"{member.state} (silent)"
-    return ("*" if member.name == here else "", member.name, member.role, state, str(member.timeline or ""),
-            size(member.lag_bytes), size(member.replay_lag_bytes), address)
+    mark = "*" if member.name == here else " "
+    return (f"{mark} {member.name}", member.role, state, str(member.timeline or ""), size(member.lag_bytes),
+            size(member.replay_lag_bytes), address)
 
 
 def notes(member: Member) -> list[str]:
@@ -86,6 +87,6 @@ def render(status: Status, colour: bool = False) -> str:
     for one, line in zip(status.members, rows, strict=True):
         lines.append(paint(line, "red", colour and not (one.answers and one.state in HEALTHY)))
     if status.primary is None:
-        lines += ["", paint("no primary: nothing can be written; `spilo logs` on each member says why", "red", colour)]
+        lines += ["", paint("no primary answers here; `spilo logs` on each member says why", "red", colour)]
     remarks = [note for one in status.members for note in notes(one)]
     return "\n".join(lines + ([""] if remarks else []) + remarks) + "\n"

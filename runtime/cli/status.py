@@ -41,7 +41,7 @@ def etcd(spec: Spec, config: dict[str, Any]) -> view.EtcdView:
     try:
         client.get(f"/{config['namespace'].strip('/')}/{spec.scope}/initialize")
     except Unreachable as error:
-        return view.EtcdView(False, problems=(brief(str(error)),))
+        return view.EtcdView(False, problems=(ask.brief(str(error)),))
 
     def also(path: str) -> dict[str, Any]:
         try:
@@ -52,11 +52,6 @@ def etcd(spec: Spec, config: dict[str, Any]) -> view.EtcdView:
     state, listed = also("/maintenance/status"), also("/cluster/member/list").get("members")
     names = None if listed is None else tuple(sorted(str(one.get("name") or one["ID"]) for one in listed))
     return view.EtcdView(True, state.get("version"), names, tuple(str(one).strip() for one in state.get("errors", ())))
-
-
-def brief(error: str) -> str:
-    """The end of urllib3's sentence, which is the part that a person can use."""
-    return error.rpartition(": ")[2].strip("') ") or error
 
 
 def volume(spec: Spec) -> view.Volume | None:
@@ -79,7 +74,7 @@ def here(spec: Spec) -> dict[str, Any]:
     try:
         answer = Api(spec).call("GET", "/patroni")[1]
     except Unanswered as error:
-        answer = brief(str(error))
+        answer = ask.brief(str(error))
     if not isinstance(answer, dict):
         raise Trouble(Exit.RETRY, "Patroni of this member does not answer: it starts, it stops, or it is stuck", answer,
                       "`spilo logs` says why; `spilo status` on another member shows the others")

@@ -188,7 +188,7 @@ def durability(config: Mapping[str, Any] | None, members: tuple[Member, ...],
     waits = min(connected, max(1, int((config or {}).get("synchronous_node_count") or 1))) if mode != "async" else 0
     held = f"commits wait for {waits} of {connected} replica{'s' if connected != 1 else ''}"
     if primary is None:
-        return Durability(mode, False, 0, 0, f"{mode}: no primary, nothing can be committed")
+        return Durability(mode, False, 0, 0, f"{mode}: no primary answers, nothing is known to be committed")
     if mode == "async":
         return Durability(mode, True, 0, connected, "async: commits do not wait for replicas")
     if connected:
@@ -233,7 +233,8 @@ def status(here: Here, answers: Answers) -> Status:
     primary = running_primary(members, answers.live)
     said = [answers.own, *(one for one in answers.live.values() if one)]
     identifiers = [str(one["database_system_identifier"]) for one in said if one.get("database_system_identifier")]
-    active = any(one.get("failsafe_mode_is_active") for one in said)
+    # Replicas remember the failsafe mode for a while, so the primary's word counts where there is one.
+    active = any(one.get("failsafe_mode_is_active") for one in ([answers.live[primary] or {}] if primary else said))
     return Status(
         here.scope, here.member, identifiers[0] if identifiers else None, primary,
         durability(answers.config, members, answers.live[primary] if primary else None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import signal
 import subprocess
@@ -17,7 +18,14 @@ from runtime.trouble import Exit, Trouble, run
 
 LOG = Log("proxy")
 LOOK_AGAIN = 2.0  # seconds between two looks at DNS and certificates
+PR_SET_PDEATHSIG = 1  # prctl(2)
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies, or it would leave a HAProxy behind that shares the port and serves
+    a view of the past. It survives exec, and thus HAProxy's reloads."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 class Proxy:
@@ -78,14 +86,19 @@ class Proxy:
         self.config.write_text(text, encoding="utf-8")
         if self.process is None:
             self.process = subprocess.Popen(["haproxy", "-W", "-db", "-q", "-f", str(self.config)],
-                                            stdin=subprocess.DEVNULL)
+                                            stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)
         else:
             self.process.send_signal(signal.SIGUSR2)
         self.loaded = state
 
+    def stop(self, *_: object) -> None:
+        """Asked to end, by a signal."""
+        self.stopping.set()
+        self.awake.set()
+
     def serve(self) -> int:
         """Until told to stop, or until HAProxy ends."""
-        signal.signal(signal.SIGTERM, lambda *_: (self.stopping.set(), self.awake.set()))
+        signal.signal(signal.SIGTERM, self.stop)
         # At once, so that a HAProxy that cannot start counts as a program that does not start.
         signal.signal(signal.SIGCHLD, lambda *_: self.awake.set())
         while not self.stopping.is_set():

@@ -90,7 +90,7 @@ for process in /proc/[0-9]*; do
 done
 """
 PROGRAMS = {"PID 1": "bootstrap.launch", "supervisord": "supervisor.supervisord", "sentinel": "runtime.sentinel", "steward": "runtime.steward",
-            "proxy": "runtime.proxy", "HAProxy": "haproxy", "etcd": "etcd", "Patroni": "bin/patroni", "PostgreSQL": "postgres"}
+            "proxy": "runtime.proxy", "HAProxy": "haproxy", "etcd": "etcd", "Patroni": "runtime.patroni", "PostgreSQL": "postgres"}
 
 
 def held(member: Member) -> dict[str, float]:

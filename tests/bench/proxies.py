@@ -20,16 +20,26 @@ from tests.kit.node import Etcd
 
 RUNS = 3
 GATEWAY = 2390
-LAUNCHER = """#!/bin/sh
-{before}
-/opt/spilo/bin/python -I - "$1" <<'END'
-import sys, yaml
-path = sys.argv[1]
-config = yaml.safe_load(open(path))
-config["etcd3"] = {section}
-open(path, "w").write(yaml.safe_dump(config))
-END
-exec /opt/spilo/bin/python -I -m patroni "$@"
+PATRONI = "/opt/spilo/lib/python3.13/site-packages/runtime/patroni.py"
+LAUNCHER = """
+import subprocess, sys, yaml
+from runtime.tool import tool
+
+def command(config):
+    return tool("runtime.patroni", config)
+
+def main():
+    {before}
+    path = sys.argv[1]
+    config = yaml.safe_load(open(path))
+    config["etcd3"] = {section}
+    open(path, "w").write(yaml.safe_dump(config))
+    from patroni.__main__ import main as patroni
+    sys.argv[0] = "patroni"
+    patroni()
+
+if __name__ == "__main__":
+    main()
 """
 # Puts as fast as they are answered for so many seconds; prints the longest time between two answers.
 PROBE = """
@@ -56,13 +66,14 @@ print(json.dumps(max(worst, time.monotonic() - last)))
 
 
 def launcher(cluster: Cluster, variant: str) -> str | None:
-    """The script that stands in for Patroni's launcher, None for the member as built."""
+    """The module that stands in for runtime/patroni.py, None for the member as built."""
     addresses = [f"{one.address()}:2379" for one in cluster.etcds]
     if variant == "direct":
-        return LAUNCHER.format(before="", section=json.dumps({"hosts": addresses}))
+        return LAUNCHER.format(before="pass", section=json.dumps({"hosts": addresses}))
     if variant == "gateway":
-        start = f"etcd gateway start --endpoints={','.join(addresses)} --listen-addr=127.0.0.1:{GATEWAY} --retry-delay=2s >/dev/null 2>&1 &"
-        return LAUNCHER.format(before=start, section=f'{{"host": "127.0.0.1:{GATEWAY}", "use_proxies": True}}')
+        gateway = ["etcd", "gateway", "start", f"--endpoints={','.join(addresses)}", f"--listen-addr=127.0.0.1:{GATEWAY}", "--retry-delay=2s"]
+        before = f"subprocess.Popen({gateway}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"
+        return LAUNCHER.format(before=before, section=f'{{"host": "127.0.0.1:{GATEWAY}", "use_proxies": True}}')
     return None
 
 
@@ -75,8 +86,8 @@ def start(cluster: Cluster, variant: str) -> None:
             with tempfile.NamedTemporaryFile("w", prefix="patroni") as file:
                 file.write(script)
                 file.flush()
-                Path(file.name).chmod(0o755)
-                docker("cp", file.name, f"{member.name}:/opt/spilo/bin/patroni")
+                Path(file.name).chmod(0o644)
+                docker("cp", file.name, f"{member.name}:{PATRONI}")
     cluster.start()
 
 

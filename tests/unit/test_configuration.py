@@ -189,7 +189,7 @@ def test_parameters_that_all_members_share() -> None:
 def test_parameters_that_patroni_keeps_for_the_cluster() -> None:
     """None of our defaults for a member is one that Patroni takes from the cluster's part only."""
     shared = {name.lower() for name in ConfigHandler.CMDLINE_OPTIONS}
-    member = {*parameters.DEFAULT, *parameters.MANDATORY, *rendered("{}")["postgresql"]["parameters"]}
+    member = {*parameters.MANDATORY, *rendered("{}")["postgresql"]["parameters"]}
     assert member & shared == set()
     assert {*parameters.SHARED_DEFAULT, *parameters.SHARED_MANDATORY} <= shared
 
