@@ -73,5 +73,5 @@ def run(main: Callable[[], int | None], log: Log, last_words: Path | None = None
         return 130
     except Exception:
         log.error("unexpected exception, please report it", code=int(Exit.BUG))
-        traceback.print_exc(file=sys.stdout)
+        traceback.print_exc()
         return int(Exit.BUG)

@@ -114,11 +114,11 @@ def forever(ring: Ring) -> Iterator[str]:
 
 def run(spec: Spec, arguments: argparse.Namespace) -> None:
     ring = Ring(spec.log)
-    for line in deque(only(ring.past(), arguments.program), maxlen=arguments.lines):
-        print(line)
-    if arguments.follow:
-        try:
+    try:
+        for line in deque(only(ring.past(), arguments.program), maxlen=arguments.lines):
+            print(line)
+        if arguments.follow:
             for line in only(forever(ring), arguments.program):
                 print(line)
-        except KeyboardInterrupt:
-            return  # how this is meant to end
+    except KeyboardInterrupt:
+        return  # how following is meant to end

@@ -6,17 +6,19 @@ A replica that commits wait for is waited for until they can again, so that the 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.api import Api
-from runtime.cli import ask
+from runtime.cli import ask, view
 from runtime.cli.people import Progress, confirm, until
 from runtime.spec import Spec
 from runtime.trouble import Exit, Trouble
 
 STOP_AND_START = 900.0  # seconds for Patroni's answer: a shutdown writes a checkpoint, a start may have WAL to replay
-BACK = 300.0  # seconds until a restarted member does again what it did
+BACK = 300.0  # seconds until a restarted member does its part again
+SYNCHRONOUS = ("quorum_standby", "sync_standby")  # roles in GET /cluster
+KEPT_OUT = ("nosync", "nofailover", "replicatefrom")  # tags with which a member does not confirm commits in quorum mode
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(run=run)
 
 
-def order(members: list[Mapping[str, Any]], wanted: str | None) -> list[str]:
+def order(members: Sequence[Mapping[str, Any]], wanted: str | None) -> list[str]:
     """Names out of GET /cluster in the order of restarts, all of them for None: replicas by name, the leader last."""
     chosen = [one for one in members if wanted in (None, one["name"])]
     return [str(one["name"]) for one in sorted(chosen, key=lambda one: (one["role"] in ask.LEADERS, one["name"]))]
@@ -76,26 +78,42 @@ def waiting(spec: Spec, cluster: Mapping[str, Any]) -> list[str]:
 def restart(spec: Spec, name: str, pending_only: bool, progress: Progress) -> None:
     """Restart one member and wait until it is what it was."""
     cluster = ask.cluster(spec)
-    role = next(str(one["role"]) for one in cluster["members"] if one["name"] == name)
+    # Now, because while it restarts Patroni gives it a tag of its own.
+    before: dict[str, Any] = next((one for one in cluster["members"] if one["name"] == name), {})
+    mode = view.synchronous(ask.maybe(Api(spec), "/config") or {})
+    if not any(one["role"] in SYNCHRONOUS for one in cluster["members"]):
+        mode = "async"  # no commit is confirmed as it is: nothing to wait for
     progress.say(f"{name}: restarting")
     body = {"restart_pending": True} if pending_only else {}
     ask.act(ask.api(spec, cluster, name), "POST", "/restart", body, who=name, what=f"restart of {name}",
             seconds=STOP_AND_START)
-    if not until(lambda: back(spec, name, role), BACK):
+    if not until(lambda: back(spec, name, mode, before.get("tags") or {}), BACK):
         raise Trouble(Exit.RETRY, f"{name} restarted, but is not back as it was", f"{BACK:.0f} s have passed",
                       "see `spilo status`, and `spilo logs` on that member")
-    progress.say(f"{name}: " + ("running" if role in ask.LEADERS else "streaming"))
+    progress.say(f"{name}: " + ("running" if before.get("role") in ask.LEADERS else "streaming"))
 
 
-def back(spec: Spec, name: str, role: str) -> bool:
-    """Whether `name` does again what a member with `role` does, by its own word and by what commits wait for."""
-    cluster = ask.maybe(Api(spec), "/cluster")
-    listed = next((one for one in (cluster or {}).get("members", []) if one["name"] == name), None)
-    if cluster is None or listed is None:
+def covered(members: Sequence[Mapping[str, Any]], name: str, mode: str, tags: Mapping[str, Any]) -> bool:
+    """Whether commits have their replicas, by GET /cluster: in quorum mode the restarted `name` is among them, unless
+    one of its tags keeps it out; in sync mode, or where `name` is the leader, there is one."""
+    roles = {one["name"]: one["role"] for one in members}
+    if mode == "async":
+        return True
+    if mode == "quorum" and roles.get(name) not in ask.LEADERS:
+        return roles.get(name) == "quorum_standby" or any(tags.get(tag) for tag in KEPT_OUT)
+    return any(role in SYNCHRONOUS for role in roles.values())
+
+
+def back(spec: Spec, name: str, mode: str, tags: Mapping[str, Any]) -> bool:
+    """Whether `name` does its part again: it runs as primary, or streams and can confirm commits."""
+    cluster = ask.maybe(Api(spec), "/cluster") or {}
+    members = cluster.get("members", [])
+    listed = next((one for one in members if one["name"] == name), None)
+    if listed is None:
         return False
     said = ask.live(spec, {name: str(listed["api_url"])})[name] or {}
-    if listed["role"] in ask.LEADERS:
-        return said.get("state") == "running"
-    if role in ask.LEADERS:  # it took so long that another member is the primary now
-        return said.get("replication_state") == "streaming"
-    return said.get("replication_state") == "streaming" and (role == "replica" or listed["role"] == role)
+    if listed["role"] in ask.LEADERS:  # what etcd lists is from before, until replicas have come and gone
+        part = mode == "async" or view.confirming(said) > 0
+    else:
+        part = said.get("replication_state") == "streaming"
+    return said.get("state") == "running" and part and covered(members, name, mode, tags)

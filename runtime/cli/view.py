@@ -179,11 +179,16 @@ def running_primary(members: tuple[Member, ...], live: Mapping[str, Mapping[str,
     return None
 
 
+def confirming(primary: Mapping[str, Any]) -> int:
+    """How many connected replicas can confirm commits, by PostgreSQL's own word in GET /patroni of the primary."""
+    senders = [one for one in primary.get("replication") or [] if one.get("state") == "streaming"]
+    return len([one for one in senders if one.get("sync_state") in ("quorum", "sync")])
+
+
 def durability(config: Mapping[str, Any] | None, members: tuple[Member, ...],
                primary: Mapping[str, Any] | None) -> Durability:
     """What a commit waits for now; `primary` is the GET /patroni of the running primary, None if there is none."""
-    senders = [one for one in (primary or {}).get("replication") or [] if one.get("state") == "streaming"]
-    connected = len([one for one in senders if one.get("sync_state") in ("quorum", "sync")])
+    connected = confirming(primary or {})
     mode = _mode(config)
     waits = min(connected, max(1, int((config or {}).get("synchronous_node_count") or 1))) if mode != "async" else 0
     held = f"commits wait for {waits} of {connected} replica{'s' if connected != 1 else ''}"
@@ -205,15 +210,18 @@ def durability(config: Mapping[str, Any] | None, members: tuple[Member, ...],
     return Durability(mode, False, 0, 0, words)
 
 
+def synchronous(config: Mapping[str, Any]) -> str:
+    """How Patroni picks the replicas that commits wait for: quorum (all that can), sync (a named few), async (none)."""
+    given = str(config.get("synchronous_mode", False)).lower()
+    return "async" if given in ("false", "off", "none", "0", "no") else "quorum" if given == "quorum" else "sync"
+
+
 def _mode(config: Mapping[str, Any] | None) -> str:
     if config is None:
         return "unknown"
-    synchronous = str(config.get("synchronous_mode", False)).lower()
-    if synchronous in ("false", "off", "none", "0", "no"):
-        return "async"
-    if str(config.get("synchronous_mode_strict", False)).lower() in ("true", "on", "1", "yes"):
-        return "strict"
-    return "quorum" if synchronous == "quorum" else "sync"
+    strict = str(config.get("synchronous_mode_strict", False)).lower() in ("true", "on", "1", "yes")
+    mode = synchronous(config)
+    return "strict" if strict and mode != "async" else mode
 
 
 @dataclass(frozen=True)

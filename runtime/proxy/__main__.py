@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,8 +24,8 @@ SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent dies, or it would leave a HAProxy behind that shares the port and serves
-    a view of the past. It survives exec, and thus HAProxy's reloads."""
+    """Ask the kernel for SIGTERM when the parent dies: else it would leave a HAProxy behind that shares the port and
+    serves a view of the past. That survives exec, and thus HAProxy's reloads."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
@@ -34,7 +35,7 @@ class Proxy:
     def __init__(self, given: dict[str, Any]) -> None:
         self.given = given
         self.run = Path(given["run"])
-        self.config = self.run / "haproxy.cfg"
+        self.config, self.master = self.run / "haproxy.cfg", self.run / "haproxy.sock"
         self.known: tuple[str, list[Server]] | None = None
         self.loaded: tuple[str, tuple[float, ...]] | None = None
         self.process: subprocess.Popen[bytes] | None = None
@@ -85,11 +86,31 @@ class Proxy:
             return
         self.config.write_text(text, encoding="utf-8")
         if self.process is None:
-            self.process = subprocess.Popen(["haproxy", "-W", "-db", "-q", "-f", str(self.config)],
-                                            stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)
-        else:
-            self.process.send_signal(signal.SIGUSR2)
+            arguments = ["haproxy", "-W", "-db", "-q", "-S", f"{self.master},mode,600", "-f", str(self.config)]
+            self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)
+        elif not self.reload():
+            return
         self.loaded = state
+
+    def reload(self) -> bool:
+        """Have HAProxy load its configuration; False if it has not, and is to be asked again.
+
+        By its socket, which answers once it is done: a signal is lost on a master that is still about to start.
+        """
+        said = b""
+        try:
+            with socket.socket(socket.AF_UNIX) as master:
+                master.settimeout(5)
+                master.connect(str(self.master))
+                master.sendall(b"reload\n")
+                while part := master.recv(4096):
+                    said += part
+        except OSError as error:
+            said = str(error).encode()
+        if not said.startswith(b"Success=1"):
+            LOG.warning("HAProxy has not loaded its configuration, trying again", said=said.decode(errors="replace"))
+            return False
+        return True
 
     def stop(self, *_: object) -> None:
         """Asked to end, by a signal."""

@@ -3,6 +3,9 @@
 Health: /health of etcd answers only while the member follows a leader, so a member that is cut from its peers is left
 alone too. `on-marked-down shutdown-sessions` is the point of the exercise: a watch on a dead member ends at once
 instead of after minutes of silence.
+
+Only health checks mark a member down. A failed connection must not (`observe layer4`, `on-error mark-down`): the
+session that met it would be neither sent on to another member nor closed, and its client hang until its own timeout.
 """
 
 from __future__ import annotations
@@ -66,6 +69,6 @@ listen etcd
     option httpchk
     http-check send meth GET uri /health ver HTTP/1.1 hdr Host etcd
     http-check expect rstring '"health": *"?true'
-    default-server inter 500ms fastinter 250ms downinter 500ms fall 2 rise 1 on-error mark-down observe layer4 error-limit 1 on-marked-down shutdown-sessions
+    default-server inter 500ms fastinter 250ms downinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
 """.splitlines()  # noqa: E501 (HAProxy's lines are its own)
     return "\n".join([*lines, *(_server(i, server, protocol, spec) for i, server in enumerate(servers, 1))]) + "\n"

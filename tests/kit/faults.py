@@ -11,14 +11,14 @@ def kill_postmaster(member: Container, signal: str = "KILL") -> None:
 
 
 def kill_program(member: Container, pattern: str, signal: str = "KILL") -> None:
-    """Signal every process whose command line contains `pattern` (a shell's glob, without quotes)."""
+    """Signal every process whose command line contains `pattern`."""
     member.sh(f"""
         found=
         for process in /proc/[0-9]*; do
             pid=${{process#/proc/}}
             [ "$pid" = $$ ] && continue
             line=$(tr '\\0' ' ' <"$process/cmdline" 2>/dev/null) || continue
-            case $line in *{pattern}*) kill -s {signal} "$pid" && found=1;; esac
+            case $line in *"{pattern}"*) kill -s {signal} "$pid" && found=1;; esac
         done
         [ "$found" ]
     """)

@@ -221,7 +221,7 @@ def test_the_table_of_usual_names_fits_80_columns() -> None:
     """Docker's host names, long addresses and large lags fit a terminal of 80 columns."""
     lags = {"lag": 999 << 20, "replay_lag": 99 << 30}
     members = [listed(f"0123456789a{n}", "quorum_standby", host=f"10.123.145.{100 + n}", **lags) for n in range(3)]
-    page = render(status({"members": members}, **{one["name"]: replica() for one in members}))
+    page = render(status({"members": members}, QUORUM, None, **{one["name"]: replica() for one in members}))
     rows = [line for line in page.splitlines() if ":5432" in line]
     assert len(rows) == 3
     assert max(map(len, rows)) <= 80

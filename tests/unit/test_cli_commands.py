@@ -44,6 +44,29 @@ def test_restarts_leave_the_primary_for_last() -> None:
     assert restart.order(members, "pg3") == ["pg3"]
 
 
+@pytest.mark.parametrize(("mode", "roles", "tags", "enough"), [
+    ("quorum", ("quorum_standby", "replica"), {}, True),
+    ("quorum", ("replica", "quorum_standby"), {}, False),
+    ("quorum", ("replica", "quorum_standby"), {"nofailover": True}, True),
+    ("quorum", ("replica", "quorum_standby"), {"nofailover": False, "clonefrom": True}, False),
+    ("sync", ("replica", "sync_standby"), {}, True),
+    ("sync", ("replica", "replica"), {}, False),
+    ("async", ("replica", "replica"), {}, True),
+])
+def test_the_next_restart_waits_until_commits_have_their_replicas(mode: str, roles: tuple[str, str],
+                                                                  tags: dict[str, bool], enough: bool) -> None:
+    """In quorum mode the restarted pg2 has to confirm again if it can; in sync mode any member; else nobody."""
+    members = [listed("pg1", "leader"), listed("pg2", roles[0]), listed("pg3", roles[1])]
+    assert restart.covered(members, "pg2", mode, tags) is enough
+
+
+@pytest.mark.parametrize(("replicas", "enough"), [(("replica",), False), (("replica", "quorum_standby"), True)])
+def test_a_restarted_primary_is_done_when_a_replica_confirms(replicas: tuple[str, ...], enough: bool) -> None:
+    """The restart of a primary ends when its commits are on another member again."""
+    members = [listed("pg1", "leader"), *(listed(f"pg{n}", role) for n, role in enumerate(replicas, 2))]
+    assert restart.covered(members, "pg1", "quorum", {}) is enough
+
+
 def test_a_connection_string_names_all_members() -> None:
     """Members with an address are listed with their ports; quotes, @ and IPv6 survive."""
     members = [listed("pg1", "leader"), listed("pg2", port=5433), listed("pg3", host=None)]
@@ -75,7 +98,7 @@ def test_a_password_is_alone_on_stdout(role: str, password: str, capsys: pytest.
 
 
 @pytest.mark.parametrize("argv", [
-    ["-c", "select 1"], ["mydb"], ["--help"], ["-h", "other"], ["--spec", "x"], ["--", "-c"], ["status", "--watch"], []])
+    ["-c", "select 1"], ["mydb"], ["--help"], ["-h", "other"], ["--spec", "x"], ["--", "-c"], ["status"], []])
 def test_everything_after_psql_is_psqls(argv: list[str]) -> None:
     """Options of psql that look like ours, help included, pass through untouched."""
     found = parse(["--spec", "psql", "psql", *argv])
