@@ -35,12 +35,14 @@ class File:
 
 @dataclass(frozen=True)
 class Program:
-    """A program for supervisord: lower `priority` starts first and stops last; times in seconds."""
+    """A program for supervisord: lower `priority` starts first and stops last; times in seconds; after so many `retries`
+    of a start, a second longer apart each time, it has failed for good."""
 
     name: str
     command: tuple[str, ...]
     priority: int
     stop_seconds: int = 10
+    retries: int = 5
     listener: bool = False
 
 
@@ -148,7 +150,7 @@ def make(settings: Settings, facts: Facts, layout: Layout, secret: Secret) -> Pl
     ]
     programs = [
         Program("governor", governor.command(str(layout.patroni), str(layout.last_words / "governor")), 30,
-                stop_seconds=3600),
+                stop_seconds=3600, retries=8),  # 36 s: longer than the lease of a predecessor of the same name
         Program("steward", steward.command(str(layout.steward)), 40),
         Program("sentinel", sentinel.command(str(layout.last_words)), 1, listener=True),
     ]

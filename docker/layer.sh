@@ -35,7 +35,7 @@ case $layer in
     unit) command=("${pytest[@]}" tests/unit) ;;
     component)
         # Servers on memory, because a cluster's fsync on a busy disk says nothing about the code.
-        options+=(--init --shm-size 256m --tmpfs '/tmp:exec,mode=1777')
+        options+=(--shm-size 256m --tmpfs '/tmp:exec,mode=1777')
         command=("${pytest[@]}" tests/component) ;;
     appliance)
         inside=/src/logs
@@ -46,7 +46,7 @@ case $layer in
         command=(python -m tests.bench) ;;
     *) say "no such layer"; exit 2 ;;
 esac
-# More arguments go to pytest, as in: docker/layer.sh unit -k settings -x
+# More arguments go to pytest, as in: docker/layer.sh unit -k durability -x
 command+=("$@")
 
 # shellcheck disable=SC2317 # called by the trap

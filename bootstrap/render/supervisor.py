@@ -17,7 +17,7 @@ def _section(program: Program) -> dict[str, str]:
         "priority": str(program.priority),
         "autorestart": "true",
         "startsecs": "2",
-        "startretries": "5",
+        "startretries": str(program.retries),
         "stopsignal": "TERM",
         "stopwaitsecs": str(program.stop_seconds),
         "stdout_logfile": "/dev/fd/1",

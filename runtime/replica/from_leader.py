@@ -6,10 +6,14 @@ Patroni calls it with an empty data directory, the connection string of the prim
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -73,6 +77,14 @@ def progress(line: str) -> tuple[int, int] | None:
     return (int(match[1]) * 1024, int(match[2]) * 1024) if match else None
 
 
+def end_with(process: subprocess.Popen[str]) -> None:
+    """Wait for pg_basebackup, then end its child that receives WAL: when the parent was killed (out of memory) the child
+    goes on, and holds our pipe and the slot for ever."""
+    process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 def copy(connstring: str, slot: str, data: Path) -> None:
     """Copy the primary's files, with progress in the log; raises Trouble with what pg_basebackup said."""
     arguments = ["pg_basebackup", f"--pgdata={data}", f"--dbname={connstring}", f"--slot={slot}", "--wal-method=stream",
@@ -80,8 +92,10 @@ def copy(connstring: str, slot: str, data: Path) -> None:
     start = told = time.monotonic()
     said: list[str] = []
     amount = (0, 0)
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+                          start_new_session=True) as process:
         assert process.stderr is not None
+        threading.Thread(target=end_with, args=(process,), daemon=True).start()
         for line in process.stderr:
             now = time.monotonic()
             amount_now = progress(line)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 
+from psycopg2 import sql
+
 from runtime.log import Log
 from runtime.spec import load
 from runtime.steward import roles
@@ -27,6 +29,8 @@ def main() -> None:
         connection = roles.local(spec, database)
         with connection.cursor() as cursor:
             cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            if database == "postgres":  # where people land first, so that their first CREATE TABLE works
+                cursor.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(sql.Identifier(spec.roles["admin"].name)))
         connection.close()
 
 

@@ -17,7 +17,8 @@ from tests.kit.node import VOLUME, Container, Member
 from tests.kit.world import Network, World
 
 START = 60.0  # seconds for a container to be healthy
-HARDENED = ("--read-only", "--tmpfs", "/run", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+HARDENED = ("--read-only", "--tmpfs", "/run", "--tmpfs", "/tmp", "--cap-drop", "ALL",
+            "--security-opt", "no-new-privileges")
 SECRET = "a secret of more than sixteen characters"
 
 
@@ -29,8 +30,8 @@ def network(engine_world: World) -> Network:
 class Alone(Member):
     """A member alone, with a volume. Its identity is that of SECRET, or after `adopt()` of the secret that it made."""
 
-    def __init__(self, world: World, network: Network, env: Mapping[str, str] | None = None, options: Sequence[str] = (),
-                 mounts: Sequence[str] = ()) -> None:
+    def __init__(self, world: World, network: Network, env: Mapping[str, str] | None = None,
+                 options: Sequence[str] = (), mounts: Sequence[str] = ()) -> None:
         super().__init__(world, "one", Identity("spilo", SECRET), env=env, options=options, mounts=mounts,
                          places=[(network, network.address(10))])
 
@@ -167,7 +168,8 @@ def test_programs_that_crash_come_back(alone: Alone) -> None:
 def test_wrong_configuration(engine_world: World, network: Network) -> None:
     """Every problem at once, exit code 3, nothing on the volume."""
     member = Alone(engine_world, network, env={
-        "PGPORT": "many", "ALLOW_NOSSL": "maybe", "SSL_CERTIFICATE": "rubbish", "PGPASSWORD_ADMN": "x", "PGUSER_ADMIN": "postgres"})
+        "PGPORT": "many", "ALLOW_NOSSL": "maybe", "SSL_CERTIFICATE": "rubbish", "PGPASSWORD_ADMN": "x",
+        "PGUSER_ADMIN": "postgres"})
     before = engine_world.fingerprint(member.volume)
     member.start()
     assert member.exit_code() == 3
@@ -274,7 +276,7 @@ def two_clusters(engine_world: World) -> Iterator[Cluster]:
 
 
 def test_data_of_another_cluster(two_clusters: Cluster, network: Network, engine_world: World) -> None:
-    """A volume with the data of a cluster is not taken into another one of the same name: exit code 7, data unchanged."""
+    """A volume with data of a cluster is not taken into another one of the same name: exit code 7, data unchanged."""
     member = two_clusters.members[0]
     stranger = Alone(engine_world, network, env={"SCOPE": "same", "CLUSTER_SECRET": two_clusters.identity.secret})
     stranger.start()

@@ -1,7 +1,7 @@
 """What can happen to a cluster of three members and three etcd, one thing after the other, under a client that writes.
 
-After each: every acknowledged commit is there once, at no moment were there two primaries, and all members stream again.
-The pauses are printed at the end of the run.
+After each: every acknowledged commit is there once, at no moment were there two primaries, and all members stream
+again. The pauses are printed at the end of the run.
 """
 
 from __future__ import annotations
@@ -156,6 +156,29 @@ def test_majority_of_etcd_is_lost(cluster: Cluster, ledger: Ledger, ordeal: Orde
             one.start()
 
 
+def test_primary_alone_loses_etcd(cluster: Cluster, ledger: Ledger, ordeal: Ordeal) -> None:
+    """The primary reaches its replicas but no etcd, for longer than the lease lasts: one primary, whichever it is."""
+    with ordeal("primary cut off from etcd only") as mark:
+        primary = cluster.primary()
+        text = "continue to run as a leader because failsafe mode is enabled"
+        before = primary.logs().count(text)
+        primary.block(cluster.etcds)
+        eventually("the primary asks its replicas instead", lambda: primary.logs().count(text) > before, FAILOVER)
+        eventually("the lease is over", lambda: ledger.mark() > mark + 30, 40)
+        cluster.primary(FAILOVER)
+        ledger.resumed(ledger.mark(), FAILOVER)
+        primary.unblock()
+
+
+def test_replica_is_frozen(cluster: Cluster, ledger: Ledger, ordeal: Ordeal) -> None:
+    """Commits wait for the other one."""
+    with ordeal("a replica frozen") as mark:
+        replica = cluster.replicas()[0]
+        replica.pause()
+        ledger.resumed(mark, FAILOVER, count=300)
+        replica.unpause()
+
+
 def test_replica_is_killed(cluster: Cluster, ledger: Ledger, ordeal: Ordeal) -> None:
     """One replica is enough for the quorum."""
     with ordeal("a replica killed") as mark:
@@ -218,7 +241,7 @@ def test_rolling_restart_with_a_changed_setting(cluster: Cluster, ledger: Ledger
             return all(set(member.query(asked)) == settled for member in cluster.members)
 
         for _ in range(2):
-            eventually("the cluster-wide setting is known to all", lambda: all(known(one) for one in cluster.members), RETURN)
+            eventually("all members know the cluster-wide setting", lambda: all(map(known, cluster.members)), RETURN)
             if not changed_everywhere():
                 print(cluster.primary().exec("spilo", "restart", "--all", "--pending-only", "--yes", timeout=RETURN))
                 cluster.healthy(RETURN)
@@ -250,9 +273,19 @@ def test_primary_and_the_etcd_leader_are_cut_off(cluster: Cluster, ledger: Ledge
         assert not ledger.acknowledged(mark, primary.short)
 
 
+def test_everything_is_killed(cluster: Cluster, ledger: Ledger, ordeal: Ordeal) -> None:
+    """A power cut for the whole cluster: all that was acknowledged is there afterwards."""
+    with ordeal("everything killed, then started"):
+        for node in (*cluster.members, *cluster.etcds):
+            node.kill()
+        for node in (*cluster.etcds, *cluster.members):
+            node.start()
+
+
 def test_no_password_in_any_log(cluster: Cluster) -> None:
     """After all of that, no log has a password or the secret in it."""
-    secrets = [cluster.identity.secret, *(cluster.identity.password(role) for role in ("superuser", "standby", "admin", "restapi"))]
+    roles = ("superuser", "standby", "admin", "restapi")
+    secrets = [cluster.identity.secret, *map(cluster.identity.password, roles)]
     for member in cluster.members:
         said = member.logs()
         assert not [secret[:4] for secret in secrets if re.search(re.escape(secret), said)]

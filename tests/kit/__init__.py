@@ -1,4 +1,4 @@
-"""What the tests are made of: containers and networks, clusters, faults, waiting, and the ledger that accounts for every commit.
+"""What the tests are made of: containers, networks, clusters, faults, waiting, and the account of every commit.
 
     world.py       everything that one test makes in the engine, labelled, and removed at the end
     node.py        one container: a member of the appliance, an etcd, or anything else

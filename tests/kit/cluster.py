@@ -22,7 +22,7 @@ USERS = {"superuser": "postgres", "standby": "standby", "admin": "admin"}
 
 
 class Identity:
-    """What follows from a cluster's secret: passwords and the certificate authority (a file, for clients to verify with)."""
+    """What follows from a cluster's secret: passwords, and the certificate authority (a file, to verify servers)."""
 
     def __init__(self, scope: str, secret: str) -> None:
         self.scope, self.secret = scope, secret
@@ -48,14 +48,14 @@ class Identity:
 class Cluster:
     """`etcds` etcd members e1.. and `members` members n1.. in a World of their own.
 
-    Two networks: `inner` carries the cluster's own traffic (etcd, replication, Patroni), `outer` the clients', so that a
-    member that is cut off from its cluster can still be reached, and asked to write, by a client.
+    Two networks: `inner` carries the cluster's own traffic (etcd, replication, Patroni), `outer` the clients', so that
+    a member that is cut off from its cluster can still be reached, and asked to write, by a client.
 
     `with Cluster() as cluster: cluster.start()`; `env` is given to every member beside what makes it one.
     `primary()` and `replicas()` ask Patroni; `healthy()` waits until all is as it should be.
     """
 
-    def __init__(self, members: int = 3, etcds: int = 3, env: Mapping[str, str] | None = None, scope: str = "demo",
+    def __init__(self, *, members: int = 3, etcds: int = 3, env: Mapping[str, str] | None = None, scope: str = "demo",
                  world: World | None = None, options: tuple[str, ...] = ()) -> None:
         self.world = world or World()
         self.quorum = (env or {}).get("DURABILITY") != "async"
@@ -153,17 +153,18 @@ class Cluster:
         view = self.view()
         if set(view) != {member.short for member in self.members}:
             return f"Patroni lists {sorted(view) or 'nobody'}"
+        follower, state = ("quorum_standby", "quorum") if self.quorum else ("replica", "async")
         for name, one in view.items():
             want = ("running",) if one["role"] == "leader" else ("streaming",)
-            if one["state"] not in want or one["role"] not in ("leader", "quorum_standby" if self.quorum else "replica"):
+            if one["state"] not in want or one["role"] not in ("leader", follower):
                 return f"{name} is {one['role']} {one['state']}"
         if len({one.get("timeline") for one in view.values()}) != 1:
             return f"timelines differ: { {name: one.get('timeline') for name, one in view.items()} }"
         primary = self.leader()
         if primary is None:
             return "no primary"
-        streaming = primary.query("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = %s",
-                                  "quorum" if self.quorum else "async")[0][0]
+        counted = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = %s"
+        streaming = primary.query(counted, state)[0][0]
         if streaming != len(self.members) - 1:
             return f"{streaming} replicas stream in the quorum"
         silent = [one.short for one in self.etcds if "errors" in one.status()]
@@ -198,5 +199,6 @@ class Cluster:
     def __enter__(self) -> Cluster:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self.close()

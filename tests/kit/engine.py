@@ -20,7 +20,7 @@ class EngineError(Exception):
 
 
 def run(*arguments: str, timeout: float = 120, merged: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run `docker ARGUMENTS`, whatever its exit code; `timeout` in seconds; `merged`: standard error in standard output."""
+    """Run `docker ARGUMENTS`, whatever its exit code; `timeout` in seconds; `merged`: both outputs in one, in order."""
     try:
         return subprocess.run(["docker", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT if merged else subprocess.PIPE,
@@ -33,7 +33,8 @@ def docker(*arguments: str, timeout: float = 120) -> str:
     """Standard output of `docker ARGUMENTS`, stripped; raises EngineError with its standard error."""
     done = run(*arguments, timeout=timeout)
     if done.returncode:
-        raise EngineError(f"docker {' '.join(arguments)}: exit code {done.returncode}: {(done.stderr or done.stdout).strip()}")
+        said = (done.stderr or done.stdout).strip()
+        raise EngineError(f"docker {' '.join(arguments)}: exit code {done.returncode}: {said}")
     return done.stdout.strip()
 
 
@@ -45,7 +46,7 @@ def inspect(name: str) -> dict[str, Any]:
 
 @functools.cache
 def own_container() -> str | None:
-    """Id of the container that this process runs in, None outside one (where the engine's networks are reachable anyway)."""
+    """Id of the container that this process runs in; None outside one, where the engine's networks are within reach."""
     candidates = [socket.gethostname()]
     mounts = Path("/proc/self/mountinfo")
     if mounts.exists():

@@ -106,7 +106,7 @@ class Ledger:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._attend, args=(name,), name=f"ledger-{name}", daemon=True) for name in targets]
+        self._threads = [threading.Thread(target=self._attend, args=(name,), daemon=True) for name in targets]
 
     # The writing
 
@@ -142,8 +142,8 @@ class Ledger:
             write = Write(next(self._numbers), member, time.monotonic())
             self.writes.append(write)
         try:
-            rows = link.query(f"INSERT INTO {self.table} VALUES (%s, %s) RETURNING pg_walfile_name(pg_current_wal_insert_lsn())",
-                              write.id, member)
+            rows = link.query(f"INSERT INTO {self.table} VALUES (%s, %s) "
+                              "RETURNING pg_walfile_name(pg_current_wal_insert_lsn())", write.id, member)
             write.timeline = int(rows[0][0][:8], 16)
             write.ended = time.monotonic()
             write.outcome = Outcome.ACKNOWLEDGED
@@ -157,11 +157,9 @@ class Ledger:
 
     def start(self) -> None:
         """Create the table on whichever member is primary, and begin to write."""
-        def created() -> bool:
-            return bool(self._on_primary(lambda link: link.query(
-                f"CREATE TABLE IF NOT EXISTS {self.table} (id bigint, member text, at timestamptz DEFAULT clock_timestamp())") or True))
-
-        eventually("the ledger has its table", created, 60)
+        columns = "id bigint, member text, at timestamptz DEFAULT clock_timestamp()"
+        statement = f"CREATE TABLE IF NOT EXISTS {self.table} ({columns})"
+        eventually("the ledger has its table", lambda: self._on_primary(lambda link: link.query(statement) == []), 60)
         for thread in self._threads:
             thread.start()
 
@@ -175,7 +173,8 @@ class Ledger:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self.stop()
 
     # The accounting
@@ -207,11 +206,13 @@ class Ledger:
         """Acknowledged writes that were sent since a mark (to one member), in the order of their sending."""
         with self._lock:
             writes = list(self.writes)
-        return [one for one in writes if one.outcome is Outcome.ACKNOWLEDGED and one.began >= since and by in (None, one.member)]
+        return [one for one in writes
+                if one.outcome is Outcome.ACKNOWLEDGED and one.began >= since and by in (None, one.member)]
 
     def resumed(self, since: float, within: float = 60, count: int = 20) -> None:
         """Wait until `count` writes that were sent since the mark are acknowledged."""
-        eventually(f"{count} more writes are acknowledged", lambda: len(self.acknowledged(since)) >= count, within, every=0.05)
+        eventually(f"{count} more writes are acknowledged", lambda: len(self.acknowledged(since)) >= count, within,
+                   every=0.05)
 
     def pause(self, since: float) -> float:
         """Longest time without an acknowledgement from the mark until now, in seconds."""
@@ -222,8 +223,7 @@ class Ledger:
         """Each acknowledgement of a server after a later timeline had acknowledged: proof of two primaries."""
         found = []
         owners: dict[int, str] = {}
-        newest, since = 0, 0.0  # the newest timeline so far and when it first acknowledged
-        firsts: dict[int, float] = {}
+        firsts: dict[int, float] = {}  # when a timeline first acknowledged
         writes = self.acknowledged()
         for write in writes:
             firsts[write.timeline] = min(firsts.get(write.timeline, write.ended), write.ended)
@@ -231,37 +231,39 @@ class Ledger:
             if owner != write.member:
                 found.append(f"timeline {write.timeline} was written by {owner} and by {write.member}")
         for write in writes:
-            later = [(timeline, first) for timeline, first in firsts.items() if timeline > write.timeline and first < write.began]
+            later = [one for one, first in firsts.items() if one > write.timeline and first < write.began]
             if later:
-                newest, since = max(later)
-                found.append(f"{write.member} acknowledged {write.id} on timeline {write.timeline}, sent {write.began - since:.3f} s "
-                             f"after {owners[newest]} had acknowledged on timeline {newest}")
+                newest = max(later)
+                found.append(f"{write.member} acknowledged {write.id} on timeline {write.timeline}, sent "
+                             f"{write.began - firsts[newest]:.3f} s after {owners[newest]} had on timeline {newest}")
+        return found
+
+    def judge(self, known: set[int], rows: Counter[int]) -> list[str]:
+        """What is wrong with the table; `known`: ids acknowledged before it was read, `rows`: how often
+        each id is there."""
+        with self._lock:
+            sent = {one.id: one for one in self.writes}
+        refused = {one.id for one in sent.values() if one.outcome is Outcome.REFUSED}
+        lost = sorted(known - set(rows))
+        wrong = {
+            "acknowledged commits are lost": lost,
+            "rows are there more than once": sorted(one for one, count in rows.items() if count > 1),
+            "rows were never written": sorted(set(rows) - set(sent)),
+            "refused rows are there": sorted(refused & set(rows)),
+        }
+        found = [f"{len(ids)} {what}: {ids[:5]}" for what, ids in wrong.items() if ids]
+        if lost:
+            found.append(f"the first lost one: {sent[lost[0]]}")
+        rivals = self.rivals()
+        if rivals:
+            found.append(f"{len(rivals)} acknowledgements by a second primary, the first: {rivals[0]}")
         return found
 
     def verify(self) -> None:
         """Compare with the table on the primary; AssertionError with everything that is not as it was promised."""
-        with self._lock:
-            before = {one.id: one for one in self.writes}  # only what was sent before the look
-            known = {one.id for one in self.writes if one.outcome is Outcome.ACKNOWLEDGED}
+        known = {one.id for one in self.acknowledged()}
         rows = Counter(row[0] for row in self._on_primary(lambda link: link.query(f"SELECT id FROM {self.table}")))
-        with self._lock:
-            after = {one.id: one for one in self.writes}
-        wrong = []
-        lost = sorted(known - set(rows))
-        if lost:
-            wrong.append(f"{len(lost)} acknowledged commits are lost: {[before[one] for one in lost[:5]]}")
-        twice = sorted(one for one, count in rows.items() if count > 1)
-        if twice:
-            wrong.append(f"{len(twice)} rows are there more than once: {twice[:10]}")
-        strange = sorted(one for one in rows if one not in after)
-        if strange:
-            wrong.append(f"{len(strange)} rows were never written: {strange[:10]}")
-        refused = sorted(one for one in rows if one in after and after[one].outcome is Outcome.REFUSED)
-        if refused:
-            wrong.append(f"{len(refused)} refused rows are there: {refused[:10]}")
-        rivals = self.rivals()
-        if rivals:
-            wrong.append(f"{len(rivals)} acknowledgements by a second primary, the first: {rivals[0]}")
+        wrong = self.judge(known, rows)
         assert not wrong, "; ".join(wrong)
 
     def count(self) -> dict[str, int]:
@@ -273,7 +275,8 @@ class Ledger:
         """Write the account into a file, a line a write."""
         with self._lock, open(path, "w", encoding="utf-8") as file:
             for one in self.writes:
-                file.write(f"{one.began:.3f} {one.ended:.3f} {one.id} {one.member} {one.outcome.value} {one.timeline} {one.detail!r}\n")
+                file.write(f"{one.began:.3f} {one.ended:.3f} {one.id} {one.member} {one.outcome.value} "
+                           f"{one.timeline} {one.detail!r}\n")
             for name, history in self.roles.items():
                 for moment, role in history:
                     file.write(f"{moment:.3f} {name} is {role}\n")

@@ -33,14 +33,15 @@ class Container:
     """
 
     def __init__(self, world: World, short: str, *, image: str | None = None, command: Sequence[str] = (),
-                 env: Mapping[str, str] | None = None, mounts: Sequence[str] = (), places: Sequence[tuple[Network, str]] = (),
-                 options: Sequence[str] = ()) -> None:
+                 env: Mapping[str, str] | None = None, mounts: Sequence[str] = (),
+                 places: Sequence[tuple[Network, str]] = (), options: Sequence[str] = ()) -> None:
         self.world, self.short, self.name = world, short, world.name(short)
         self.image = image or engine.IMAGE
         self.command, self.env = tuple(command), dict(env or {})
         self.mounts, self.places, self.options = tuple(mounts), tuple(places), tuple(options)
         self.generation = 0
         self.away: set[str] = set()  # networks that it was cut off from
+        self.blocked = False
         world.containers.append(self)
 
     # What it is
@@ -62,8 +63,8 @@ class Container:
 
     def exit_code(self, within: float = 60) -> int:
         """The exit code once the container has ended, which must be within so many seconds."""
-        ended = eventually(f"{self.short} has ended", lambda: (state := self.state())["Status"] == "exited" and state, within)
-        return int(ended["ExitCode"])
+        eventually(f"{self.short} has ended", lambda: self.state()["Status"] == "exited", within)
+        return int(self.state()["ExitCode"])
 
     def logs(self) -> str:
         """Everything it has logged since it was created, standard output and error in order."""
@@ -92,7 +93,7 @@ class Container:
         for network, address in self.places[1:]:
             docker("network", "connect", "--ip", address, network.name, self.name)
         self.generation += 1
-        self.away = set()
+        self.away, self.blocked = set(), False
 
     def start(self) -> None:
         """Start it; create it first where it is not there. Does not wait for anything."""
@@ -133,6 +134,27 @@ class Container:
                 docker("network", "connect", "--ip", address, *alias, network.name, self.name)
         self.away = set()
 
+    def block(self, others: Sequence[Container], how: str = "DROP") -> None:
+        """No packet from here to these containers or back: DROP is silence, REJECT an error at once. See `unblock`.
+
+        It is done from a container with the same network, because the appliance has no right to (and no iptables).
+        """
+        rules = []
+        for other in others:
+            for address in (address for _, address in other.places):
+                rules += [f"iptables -I OUTPUT -d {address} -j {how}", f"iptables -I INPUT -s {address} -j {how}"]
+        self._iptables(" && ".join(rules))
+        self.blocked = True
+
+    def unblock(self) -> None:
+        self._iptables("iptables -F")
+        self.blocked = False
+
+    def _iptables(self, script: str) -> None:
+        tools = engine.inspect(engine.own_container() or "spilo-test")["Image"]
+        docker("run", "--rm", "--no-healthcheck", *self.world.labels, "--network", f"container:{self.name}",
+               "--user", "0", "--cap-add", "NET_ADMIN", "--entrypoint", "sh", tools, "-ec", script)
+
     def rm(self) -> None:
         """Remove the container, not its named volumes. Its log is remembered."""
         if self.exists():
@@ -140,7 +162,7 @@ class Container:
             docker("rm", "-fv", self.name)
 
     def replace(self, env: Mapping[str, str | None] | None = None, timeout: int = 60) -> None:
-        """Stop and remove it, and start a new container on the same volumes; `env` changes its environment (None removes)."""
+        """Stop and remove it, start another on the same volumes; `env` changes its environment (None unsets)."""
         if self.running():
             self.stop(timeout)
         self.rm()
@@ -161,6 +183,8 @@ class Container:
             self.heal()
         if not self.running():
             self.start()
+        elif self.blocked:
+            self.unblock()
         return None
 
     # Inside it
@@ -175,7 +199,8 @@ class Container:
 
     def psql(self, query: str, database: str = "postgres") -> str:
         """Rows (unaligned, columns separated by |) of a query over the unix socket, as the superuser."""
-        return self.exec("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "/run/postgresql", "-U", "postgres", "-d", database, "-c", query)
+        return self.exec("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "/run/postgresql", "-U", "postgres",
+                         "-d", database, "-c", query)
 
 
 class Etcd(Container):
@@ -192,8 +217,9 @@ class Etcd(Container):
         ])
 
     def status(self) -> dict[str, Any]:
-        """What this member says of itself (`leader`, `header.member_id`, ...); raises OSError when it does not answer."""
-        request = urllib.request.Request(f"http://{self.address()}:2379/v3/maintenance/status", data=b"{}", method="POST")
+        """What this member says of itself (`leader`, `header.member_id`, ...); raises OSError when it is silent."""
+        url = f"http://{self.address()}:2379/v3/maintenance/status"
+        request = urllib.request.Request(url, data=b"{}", method="POST")
         with urllib.request.urlopen(request, timeout=2) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
@@ -215,7 +241,8 @@ class Member(Container):
                  image: str | None = None) -> None:
         self.identity = identity
         self.volume = world.volume(short)
-        super().__init__(world, short, env=env, places=places, options=options, image=image, mounts=[f"{self.volume}:{VOLUME}", *mounts])
+        super().__init__(world, short, env=env, places=places, options=options, image=image,
+                         mounts=[f"{self.volume}:{VOLUME}", *mounts])
 
     @property
     def client(self) -> str:
@@ -232,7 +259,8 @@ class Member(Container):
         connection.autocommit = True
         return connection
 
-    def query(self, statement: str, *parameters: object, role: str = "superuser", **more: object) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *parameters: object, role: str = "superuser",
+              **more: object) -> list[tuple[Any, ...]]:
         """Rows of one statement over a connection of its own ([] where it has none)."""
         connection = self.connect(role, **more)
         try:
@@ -242,8 +270,9 @@ class Member(Container):
         finally:
             connection.close()
 
-    def api(self, path: str, method: str = "GET", body: object = None, authorized: bool = True, timeout: float = 5) -> tuple[int, Any]:
-        """(status, parsed answer or text) of Patroni's REST interface over TLS; raises OSError when there is no answer."""
+    def api(self, path: str, method: str = "GET", body: object = None, authorized: bool = True,
+            timeout: float = 5) -> tuple[int, Any]:
+        """(status, parsed answer or text) of Patroni's REST interface over TLS; raises OSError when it is silent."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"https://{self.client}:8008{path}", data=data, method=method)
         if authorized:

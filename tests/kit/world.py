@@ -1,4 +1,4 @@
-"""Everything that a test makes in the engine: named, labelled, its logs kept when the test fails, and removed at its end."""
+"""Everything that a test makes in the engine: named, labelled, its logs kept when it fails, and removed at its end."""
 
 from __future__ import annotations
 
@@ -89,16 +89,18 @@ class World:
 
     def shell(self, volume: str, script: str, image: str | None = None) -> str:
         """Output of a shell script, run as root in a throw-away container with the volume at /v; raises EngineError."""
-        return docker("run", "--rm", "--no-healthcheck", *self.labels, "--network", "none", "--user", "0", "-v", f"{volume}:/v", "-w", "/v",
-                      "--entrypoint", "sh", image or engine.IMAGE, "-ec", script)
+        return docker("run", "--rm", "--no-healthcheck", *self.labels, "--network", "none", "--user", "0",
+                      "-v", f"{volume}:/v", "-w", "/v", "--entrypoint", "sh", image or engine.IMAGE, "-ec", script)
 
     def run(self, *command: str, image: str | None = None) -> str:
         """Output of a command, run in a throw-away container of the image; raises EngineError when it fails."""
-        return docker("run", "--rm", "--no-healthcheck", *self.labels, "--network", "none", image or engine.IMAGE, *command)
+        return docker("run", "--rm", "--no-healthcheck", *self.labels, "--network", "none",
+                      image or engine.IMAGE, *command)
 
     def fingerprint(self, volume: str) -> str:
         """Names, owners, modes and contents of everything on a volume, as one text to compare."""
-        return self.shell(volume, "find . -printf '%p %y %m %U:%G\\n' | sort; find . -type f -print0 | sort -z | xargs -0 -r sha256sum")
+        return self.shell(volume, "find . -printf '%p %y %m %U:%G\\n' | sort;"
+                                  "find . -type f -print0 | sort -z | xargs -0 -r sha256sum")
 
     def keep_logs(self, test: str) -> Path:
         """Write every container's log (also of those that are gone) into logs/TEST/; the folder."""
@@ -116,7 +118,8 @@ class World:
         """Remove everything. Never raises: what cannot be removed is printed."""
         def attempt(*arguments: str) -> None:
             done = engine.run(*arguments)
-            if done.returncode and "No such" not in done.stderr and "not found" not in done.stderr and "is not connected" not in done.stderr:
+            gone = any(text in done.stderr for text in ("No such", "not found", "is not connected"))
+            if done.returncode and not gone:
                 print(f"cleaning up: {done.stderr.strip()}")
 
         found = engine.run("ps", "-aq", "--filter", f"label={LABEL}={self.id}").stdout.split()
@@ -137,7 +140,8 @@ class World:
     def __enter__(self) -> World:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self.close()
 
 

@@ -46,11 +46,11 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bug(capsys: pytest.CaptureFixture[str]) -> None:
-    """A bug is logged with its traceback."""
+    """A bug is logged, and its traceback goes to stderr, where it cannot be taken for a result."""
     run(raising(ZeroDivisionError("by what")), Log("test"))
-    text = capsys.readouterr().out
-    assert "unexpected exception, please report it code=6" in text
-    assert "ZeroDivisionError: by what" in text
+    said = capsys.readouterr()
+    assert "unexpected exception, please report it code=6" in said.out
+    assert "ZeroDivisionError: by what" in said.err
 
 
 def test_last_words(tmp_path: Path) -> None:
