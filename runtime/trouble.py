@@ -7,7 +7,6 @@ log and an exit code. Anything else that is raised is a bug and says so.
 from __future__ import annotations
 
 import json
-import sys
 import traceback
 from collections.abc import Callable
 from enum import IntEnum

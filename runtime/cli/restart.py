@@ -112,7 +112,8 @@ def back(spec: Spec, name: str, mode: str, tags: Mapping[str, Any]) -> bool:
     if listed is None:
         return False
     said = ask.live(spec, {name: str(listed["api_url"])})[name] or {}
-    if listed["role"] in ask.LEADERS:  # what etcd lists is from before, until replicas have come and gone
+    # What etcd lists of the primary is from before, until replicas have come and gone.
+    if listed["role"] in ask.LEADERS:  # noqa: SIM108
         part = mode == "async" or view.confirming(said) > 0
     else:
         part = said.get("replication_state") == "streaming"

@@ -87,7 +87,8 @@ class Proxy:
         self.config.write_text(text, encoding="utf-8")
         if self.process is None:
             arguments = ["haproxy", "-W", "-db", "-q", "-S", f"{self.master},mode,600", "-f", str(self.config)]
-            self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)
+            self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL,
+                                            preexec_fn=end_with_parent)  # noqa: PLW1509 (there are no threads)
         elif not self.reload():
             return
         self.loaded = state

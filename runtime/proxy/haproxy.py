@@ -70,5 +70,5 @@ listen etcd
     http-check send meth GET uri /health ver HTTP/1.1 hdr Host etcd
     http-check expect rstring '"health": *"?true'
     default-server inter 500ms fastinter 250ms downinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
-""".splitlines()  # noqa: E501 (HAProxy's lines are its own)
+""".splitlines()
     return "\n".join([*lines, *(_server(i, server, protocol, spec) for i, server in enumerate(servers, 1))]) + "\n"

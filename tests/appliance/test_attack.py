@@ -93,7 +93,7 @@ def test_common_passwords(target: Member) -> None:
     """No role has a password that somebody would try first."""
     guesses = ("", "postgres", "zalando", "admin", "standby", "cola", "password", "patroni", "spilo", target.identity.scope, target.short)
     for role, guess in itertools.product(ROLES, guesses):
-        with pytest.raises(psycopg2.OperationalError, match="authentication failed|no password supplied"):
+        with pytest.raises(psycopg2.OperationalError, match=r"authentication failed|no password supplied"):
             psycopg2.connect(target.identity.dsn(target.client, user=role, password=guess))
 
 

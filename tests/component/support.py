@@ -87,7 +87,7 @@ class Process:
         environ = dict(os.environ) if self.environ is None else dict(self.environ)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True, preexec_fn=adopt)
+                                            start_new_session=True, preexec_fn=adopt)  # noqa: PLW1509 (no threads here)
 
     @property
     def pid(self) -> int:

@@ -81,7 +81,7 @@ def test_only_tls_with_scram_gets_in(alone: Node) -> None:
     with pytest.raises(psycopg2.OperationalError, match="no encryption"):
         alone.connect("admin", sslmode="disable")
     for wrong in ({"password": ""}, {"password": "admin"}, {"user": "nobody"}):
-        with pytest.raises(psycopg2.OperationalError, match="authentication failed|no password supplied"):
+        with pytest.raises(psycopg2.OperationalError, match=r"authentication failed|no password supplied"):
             alone.connect("admin", **wrong)
     assert alone.value("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", kind="admin", sslmode="verify-full") is True
     for name in ("127.0.0.1", "localhost"):
