@@ -200,6 +200,23 @@ def test_both_replicas_are_killed(cluster: Cluster, ledger: Ledger, ordeal: Orde
             one.start()
 
 
+def test_nobody_takes_over_without_the_last_commits(cluster: Cluster, ledger: Ledger, ordeal: Ordeal) -> None:
+    """What only the primary has is waited for: replicas that missed it stay replicas, however long it is away."""
+    with ordeal("primary lost while alone, replicas back first"):
+        primary, replicas = cluster.primary(), cluster.replicas()
+        for one in replicas:
+            one.kill()
+        ledger.resumed(ledger.mark(), FAILOVER, count=100)
+        primary.kill()
+        for one in replicas:
+            one.start()
+        asked = "SELECT pg_is_in_recovery()"
+        eventually("both replicas are up", lambda: all(one.query(asked) == [(True,)] for one in replicas), RETURN)
+        mark = ledger.mark()
+        always("nobody takes writes", lambda: not ledger.acknowledged(mark), during=30)
+        primary.start()
+
+
 def test_volume_of_a_replica_is_lost(cluster: Cluster, ledger: Ledger, ordeal: Ordeal) -> None:
     """A new container with an empty volume becomes a copy of the primary, with its slot registered before the copy."""
     with ordeal("a replica's volume lost"):

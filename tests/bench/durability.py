@@ -7,7 +7,7 @@ from tests.bench.report import compare
 from tests.kit.cluster import Cluster
 from tests.kit.ledger import Ledger
 
-RUNS = 3
+RUNS = 2
 MODES = ("quorum", "strict", "async")
 WITHOUT_REPLICAS = 40.0  # seconds in which writes may come back
 

@@ -23,5 +23,6 @@ def compare(title: str, unit: str, rows: Mapping[str, Mapping[str, Sequence[floa
     print("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
     for name, measured in rows.items():
         base = measured[variants[0]]
-        ratios = [f"{statistics.median(measured[one]) / statistics.median(base):.2f}" if measured[one] and base else "-" for one in variants[1:]]
+        ratios = [f"{statistics.median(measured[one]) / statistics.median(base):.2f}" if measured[one] and any(base) else "-"
+                  for one in variants[1:]]
         print("| " + " | ".join([name, *(spread(measured[one]) for one in variants), *ratios]) + " |", flush=True)

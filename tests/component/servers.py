@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -40,12 +41,18 @@ class Authority:
         self.file = place / "elsewhere.crt"
         self.file.write_bytes(self._sign(self.name, self.key, [], 0).public_bytes(serialization.Encoding.PEM))
 
-    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, names: Sequence[str], length: int | None) -> x509.Certificate:
+    def _sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, names: Sequence[str], length: int | None
+    ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         builder = (
-            x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(key.public_key())
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=2))
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=2))
             .add_extension(x509.BasicConstraints(length is not None, length), True)
             .add_extension(_usage(length is not None), True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
@@ -58,10 +65,16 @@ class Authority:
     def issue(self, common: str, *names: str) -> tuple[Path, Path]:
         """Files with a certificate and its key; `common` is also the user that etcd sees."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)]), key, names or [common], None)
+        certificate = self._sign(
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)]), key, names or [common], None
+        )
         paths = self.place / f"{common}.crt", self.place / f"{common}.key"
         paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        paths[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
         return paths
 
 
@@ -76,17 +89,44 @@ def alternative(name: str) -> x509.GeneralName:
 class Etcd(Process):
     """One etcd, plain or with TLS and client certificates, of a cluster of its own unless told otherwise."""
 
-    def __init__(self, name: str, place: Path, authority: Authority | None = None, peers: str = "", peer_port: int | None = None) -> None:
+    def __init__(
+        self, name: str, place: Path, authority: Authority | None = None, peers: str = "", peer_port: int | None = None
+    ) -> None:
         self.port, self.peer_port = port(), peer_port or port()
         self.authority, scheme = authority, "https" if authority else "http"
         self.url, peer = f"{scheme}://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.peer_port}"
-        command = ["etcd", "--name", name, "--data-dir", str(place / name), "--listen-client-urls", self.url,
-                   "--advertise-client-urls", self.url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                   "--initial-cluster", peers or f"{name}={peer}", "--unsafe-no-fsync", "--log-level", "warn"]
+        command = [
+            "etcd",
+            "--name",
+            name,
+            "--data-dir",
+            str(place / name),
+            "--listen-client-urls",
+            self.url,
+            "--advertise-client-urls",
+            self.url,
+            "--listen-peer-urls",
+            peer,
+            "--initial-advertise-peer-urls",
+            peer,
+            "--initial-cluster",
+            peers or f"{name}={peer}",
+            "--unsafe-no-fsync",
+            "--log-level",
+            "warn",
+        ]
         if authority:
             certificate, key = authority.issue("server", "127.0.0.1", "localhost")
             self.certificate, self.key = authority.issue("client")
-            command += ["--cert-file", str(certificate), "--key-file", str(key), "--client-cert-auth", "--trusted-ca-file", str(authority.file)]
+            command += [
+                "--cert-file",
+                str(certificate),
+                "--key-file",
+                str(key),
+                "--client-cert-auth",
+                "--trusted-ca-file",
+                str(authority.file),
+            ]
         super().__init__(name, command, place)
 
     def until_healthy(self, seconds: float = 20) -> None:
@@ -99,7 +139,7 @@ class Etcd(Process):
 
         eventually(healthy, seconds, f"{self.name} is healthy")
 
-    def _tls(self) -> dict[str, str]:
+    def _tls(self) -> dict[str, Any]:
         if not self.authority:
             return {}
         return {"ca_certs": str(self.authority.file), "cert_file": str(self.certificate), "key_file": str(self.key)}
@@ -115,7 +155,11 @@ class Etcd(Process):
         """What a member needs to use it."""
         given = {"SCOPE": scope, "CLUSTER_SECRET": SECRET, "ETCD_URL": self.url}
         if self.authority:
-            given |= {"ETCD_CACERT": str(self.authority.file), "ETCD_CERT": str(self.certificate), "ETCD_KEY": str(self.key)}
+            given |= {
+                "ETCD_CACERT": str(self.authority.file),
+                "ETCD_CERT": str(self.certificate),
+                "ETCD_KEY": str(self.key),
+            }
         return given
 
 
@@ -175,5 +219,3 @@ class Dns:
             knock.sendto(b"", ("127.0.0.1", self.port))
         self.thread.join(5)
         self.socket.close()
-
-

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import psycopg2
 import psycopg2.extensions
 import yaml
@@ -33,7 +33,7 @@ _ports = itertools.count(15000)  # below the range from which the kernel takes p
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
-def eventually(condition: Callable[[], T], seconds: float, what: str) -> T:
+def eventually(condition: Callable[[], T | None], seconds: float, what: str) -> T:
     """The first true result of `condition`; AssertionError with `what` when there was none before the deadline."""
     deadline = time.monotonic() + seconds
     while True:
@@ -67,7 +67,7 @@ def adopt() -> None:
 def alive(pid: int) -> bool:
     """Whether there is such a process, and it is no zombie."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -86,8 +86,15 @@ class Process:
         Process.started.append(self)
         environ = dict(os.environ) if self.environ is None else dict(self.environ)
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True, preexec_fn=adopt)  # noqa: PLW1509 (no threads here)
+            self.process = subprocess.Popen(
+                self.command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=adopt,  # noqa: PLW1509 (no threads here)
+            )
 
     @property
     def pid(self) -> int:
@@ -122,7 +129,7 @@ class Process:
     def below(self) -> list[psutil.Process]:
         """Every process below this one."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            return psutil.Process(self.pid).children(recursive=True)
+            return list(psutil.Process(self.pid).children(recursive=True))
         return []
 
     def kill(self) -> None:
@@ -158,15 +165,25 @@ class Node(Process):
 
     def variables(self) -> dict[str, str]:
         """The whole environment of the boot. Memory is kept small: many members share this machine."""
-        small = {"postgresql": {"parameters": {"shared_buffers": "64MB", "max_wal_size": "512MB", "min_wal_size": "80MB"}}}
+        small = {
+            "postgresql": {"parameters": {"shared_buffers": "64MB", "max_wal_size": "512MB", "min_wal_size": "80MB"}}
+        }
         given = yaml.safe_load(self.settings.get("SPILO_CONFIGURATION", "")) or {}
         given["postgresql"] = {**given.get("postgresql", {})}
-        given["postgresql"]["parameters"] = small["postgresql"]["parameters"] | given["postgresql"].get("parameters", {})
+        given["postgresql"]["parameters"] = small["postgresql"]["parameters"] | given["postgresql"].get(
+            "parameters", {}
+        )
         return {
-            "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "MEMBER_NAME": self.name,
-            "PGPORT": str(self.port), "APIPORT": str(self.api_port), "ETCD_LOCAL_PORT": str(self.etcd_port),
-            "PG_CONNECT_ADDRESS": f"127.0.0.1:{self.port}", "RESTAPI_CONNECT_ADDRESS": f"127.0.0.1:{self.api_port}",
-            **self.settings, "SPILO_CONFIGURATION": yaml.safe_dump(given, allow_unicode=True),
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "MEMBER_NAME": self.name,
+            "PGPORT": str(self.port),
+            "APIPORT": str(self.api_port),
+            "ETCD_LOCAL_PORT": str(self.etcd_port),
+            "PG_CONNECT_ADDRESS": f"127.0.0.1:{self.port}",
+            "RESTAPI_CONNECT_ADDRESS": f"127.0.0.1:{self.api_port}",
+            **self.settings,
+            "SPILO_CONFIGURATION": yaml.safe_dump(given, allow_unicode=True),
         }
 
     def start(self, **changed: str) -> None:
@@ -212,8 +229,17 @@ class Node(Process):
     def connect(self, kind: str = "superuser", **options: Any) -> psycopg2.extensions.connection:
         """A connection over TCP with TLS, as one of the three roles, with its password as the environment says."""
         role = self.spec().roles[kind]
-        values = {"host": "127.0.0.1", "port": self.port, "user": role.name, "password": role.password, "dbname": "postgres",
-                  "sslmode": "verify-full", "sslrootcert": self.trusted, "connect_timeout": 5, **options}
+        values = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "user": role.name,
+            "password": role.password,
+            "dbname": "postgres",
+            "sslmode": "verify-full",
+            "sslrootcert": self.trusted,
+            "connect_timeout": 5,
+            **options,
+        }
         connection = psycopg2.connect(**values)
         connection.autocommit = True
         return connection
@@ -232,6 +258,14 @@ class Node(Process):
         """The one value that a statement gives."""
         return self.sql(query, *values, **options)[0][0]
 
+    def count(self, name: str) -> int:
+        """How many processes below this member have this name."""
+        found = 0
+        for one in self.below():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += one.name() == name
+        return found
+
     def program(self, word: str) -> psutil.Process | None:
         """The process below this member with `word` as, or at the end of, one of its arguments."""
         for one in self.below():
@@ -242,7 +276,9 @@ class Node(Process):
 
     def control(self, field: str) -> str:
         """A field of pg_controldata."""
-        said = subprocess.run(["pg_controldata", str(self.data)], capture_output=True, text=True, check=True, env=self.environ).stdout
+        said = subprocess.run(
+            ["pg_controldata", str(self.data)], capture_output=True, text=True, check=True, env=self.environ
+        ).stdout
         return next(line.partition(":")[2].strip() for line in said.splitlines() if line.startswith(field))
 
 

@@ -36,8 +36,10 @@ def shown(node: Node, number: int, postgres: bool = False, trusted: str | None =
 
 def servers(node: Node) -> dict[str, int]:
     """Serial number of the certificate that each server of the member shows."""
-    return {name: shown(node, number, name == "postgresql").serial_number for name, number in
-            {"postgresql": node.port, "restapi": node.api_port, "etcd": node.etcd_port}.items()}
+    return {
+        name: shown(node, number, name == "postgresql").serial_number
+        for name, number in {"postgresql": node.port, "restapi": node.api_port, "etcd": node.etcd_port}.items()
+    }
 
 
 def answered(question: Callable[[], bool]) -> bool:
@@ -56,7 +58,9 @@ def age(node: Node, days: float) -> None:
     """Put the certificate in place that this member would have after so many days."""
     spec = node.spec()
     made = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
-    certificate, key = issue(spec.authority.read_bytes(), spec.authority.with_suffix(".key").read_bytes(), spec.certificates[0].names, made)
+    certificate, key = issue(
+        spec.authority.read_bytes(), spec.authority.with_suffix(".key").read_bytes(), spec.certificates[0].names, made
+    )
     write(node.run / "tls" / "node.key", key, 0o600)
     write(node.run / "tls" / "node.crt", certificate, 0o644)
 
@@ -80,8 +84,14 @@ def test_a_certificate_is_renewed_while_everything_runs(place: Path, etcd: Etcd,
         assert certificates.refresh(node.spec(), Log("test")) is True
         assert node.api().call("POST", "/reload")[0] in (200, 202)
         assert serial(node) != old
-        eventually(lambda: answered(lambda: set(servers(node).values()) == {serial(node)}), 30, "every server shows the renewed certificate")
-        assert shown(node, node.port, True).not_valid_after_utc - datetime.datetime.now(datetime.UTC) > datetime.timedelta(days=DAYS - 1)
+        eventually(
+            lambda: answered(lambda: set(servers(node).values()) == {serial(node)}),
+            30,
+            "every server shows the renewed certificate",
+        )
+        assert shown(node, node.port, True).not_valid_after_utc - datetime.datetime.now(
+            datetime.UTC
+        ) > datetime.timedelta(days=DAYS - 1)
         assert node.value("SELECT pg_postmaster_start_time()") == started
         assert node.program("runtime.patroni") == patroni
         with client.cursor() as cursor:
@@ -96,7 +106,11 @@ def test_given_certificates_are_shown_and_followed(place: Path) -> None:
     authority = Authority(place)
     certificate, key = authority.issue("db", "127.0.0.1", "db.example.org")
     both = {"CERTIFICATE": certificate, "PRIVATE_KEY": key, "CA": authority.file}
-    node = Node("member", place, {f"SSL_{kind}{name}_FILE": str(path) for kind in ("", "RESTAPI_") for name, path in both.items()})
+    node = Node(
+        "member",
+        place,
+        {f"SSL_{kind}{name}_FILE": str(path) for kind in ("", "RESTAPI_") for name, path in both.items()},
+    )
     with running(node):
         node.start()
         node.until("primary")
@@ -104,7 +118,9 @@ def test_given_certificates_are_shown_and_followed(place: Path) -> None:
         def shows(common: str) -> bool:
             first = shown(node, node.port, True, str(authority.file)).serial_number
             second = shown(node, node.api_port, False, str(authority.file)).serial_number
-            return first == second == x509.load_pem_x509_certificate((place / f"{common}.crt").read_bytes()).serial_number
+            return (
+                first == second == x509.load_pem_x509_certificate((place / f"{common}.crt").read_bytes()).serial_number
+            )
 
         assert shows("db")
         started = node.value("SELECT pg_postmaster_start_time()")

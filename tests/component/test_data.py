@@ -12,8 +12,11 @@ from tests.component.support import Node, eventually, running
 
 def fingerprint(data: Path) -> dict[str, tuple[int, int, int]]:
     """Every file with its size, mode and time of change."""
-    return {str(path.relative_to(data)): (state.st_size, state.st_mode, state.st_mtime_ns)
-            for path in sorted(data.rglob("*")) if (state := path.stat())}
+    return {
+        str(path.relative_to(data)): (state.st_size, state.st_mode, state.st_mtime_ns)
+        for path in sorted(data.rglob("*"))
+        if (state := path.stat())
+    }
 
 
 def stopped(node: Node) -> None:
@@ -64,9 +67,14 @@ def test_an_unreachable_etcd_is_not_an_empty_one(place: Path) -> None:
         assert node.stop() == 0
 
 
-@pytest.mark.parametrize(("damage", "says"), [
-    ("another version", "is of PostgreSQL 16"), ("no version", "no PG_VERSION"), ("no control file", "no global/pg_control"),
-])
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("another version", "is of PostgreSQL 16"),
+        ("no version", "no PG_VERSION"),
+        ("no control file", "no global/pg_control"),
+    ],
+)
 def test_a_surprising_data_directory_is_left_alone(place: Path, damage: str, says: str) -> None:
     """Another major version, or half a directory: exit code 5, what was found, what to do, nothing touched."""
     node = Node("one", place)

@@ -6,9 +6,10 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.component.support import Node, alive, eventually, running
@@ -62,7 +63,7 @@ def test_a_stop_during_the_boot_is_no_failure(node: Node) -> None:
     with running(node):
         for moment in ("standing alone", "bootstrap.launch", SUPERVISOR):
             node.start()
-            eventually(lambda moment=moment: reached(node, moment), 10, moment)
+            eventually(partial(reached, node, moment), 10, moment)
             node.signal(signal.SIGTERM)
             node.signal(signal.SIGTERM)
             assert node.wait(40) == 0
@@ -79,15 +80,15 @@ def test_programs_that_are_killed_come_back(node: Node) -> None:
         node.start()
         healthy(node)
         for word in ("etcd", "runtime.patroni", "runtime.steward", "runtime.sentinel", "postgres"):
-            eventually(lambda word=word: node.program(word), 20, f"{word} runs")
-            victim = node.program(word)
-            assert victim is not None
+            victim = eventually(partial(node.program, word), 20, f"{word} runs")
             victim.send_signal(signal.SIGKILL)
             victim.wait(10)
-            eventually(lambda word=word: node.program(word), 20, f"{word} is there again")
+            eventually(partial(node.program, word), 20, f"{word} is there again")
             healthy(node)
         assert node.running
-        eventually(lambda: not [one for one in node.below() if one.status() == psutil.STATUS_ZOMBIE], 10, "no zombie is left")
+        eventually(
+            lambda: not [one for one in node.below() if one.status() == psutil.STATUS_ZOMBIE], 10, "no zombie is left"
+        )
         assert node.stop() == 0
 
 
@@ -142,7 +143,10 @@ def test_the_log_is_kept_for_our_eyes_and_in_bounds(node: Node) -> None:
         node.sql("DO $$ BEGIN RAISE LOG 'the last line'; END $$")
         eventually(lambda: "the last line" in (log / "current").read_text(), 10, "everything is logged")
         assert log.stat().st_mode & 0o777 == 0o700
-        assert {path.name: path.stat().st_mode & 0o777 for path in log.iterdir()} == {"current": 0o600, "previous": 0o600}
+        assert {path.name: path.stat().st_mode & 0o777 for path in log.iterdir()} == {
+            "current": 0o600,
+            "previous": 0o600,
+        }
         assert 2 << 20 <= sum(path.stat().st_size for path in log.iterdir()) <= (4 << 20) + (1 << 17)
         assert node.stop() == 0
 

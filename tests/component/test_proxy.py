@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dns.resolver
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from runtime import etcd as etcd_client
@@ -39,14 +40,33 @@ class Local:
         (place / "last-words").mkdir()
         certificate, key = authority(bytes(range(48)), "test")
         (tls / "authority.crt").write_bytes(certificate)
-        for path, content in zip((tls / "node.crt", tls / "node.key"), issue(certificate, key, ("127.0.0.1",), datetime.datetime.now(datetime.UTC)),
-                                 strict=True):
+        for path, content in zip(
+            (tls / "node.crt", tls / "node.key"),
+            issue(certificate, key, ("127.0.0.1",), datetime.datetime.now(datetime.UTC)),
+            strict=True,
+        ):
             path.write_bytes(content)
         self.port = port()
-        self.spec = {"listen": self.port, "domain": None, "endpoints": [], "protocol": None, "authority": None, "certificate": None, "key": None,
-                     "trusted": str(tls / "authority.crt"), "own": str(tls / "node.crt"), "run": str(place), **given}
-        self.section = {"protocol": "https", "host": f"127.0.0.1:{self.port}", "cacert": self.spec["trusted"], "cert": self.spec["own"],
-                        "key": str(tls / "node.key")}
+        self.spec = {
+            "listen": self.port,
+            "domain": None,
+            "endpoints": [],
+            "protocol": None,
+            "authority": None,
+            "certificate": None,
+            "key": None,
+            "trusted": str(tls / "authority.crt"),
+            "own": str(tls / "node.crt"),
+            "run": str(place),
+            **given,
+        }
+        self.section = {
+            "protocol": "https",
+            "host": f"127.0.0.1:{self.port}",
+            "cacert": self.spec["trusted"],
+            "cert": self.spec["own"],
+            "key": str(tls / "node.key"),
+        }
         (place / "proxy.json").write_text(json.dumps(self.spec))
         command = list(proxy.command(str(place / "proxy.json")))
         command[0] = sys.executable
@@ -113,7 +133,11 @@ def three(place: Path) -> Iterator[tuple[Local, list[Etcd]]]:
     local = Local(place, endpoints=[["127.0.0.1", one.port] for one in servers])
     with running(local.process, *servers):
         local.process.start()
-        eventually(lambda: local.value("nothing") is None and all(reaches(local, one) for one in servers), 20, "the proxy uses all members")
+        eventually(
+            lambda: local.value("nothing") is None and all(reaches(local, one) for one in servers),
+            20,
+            "the proxy uses all members",
+        )
         yield local, servers
 
 
@@ -121,15 +145,27 @@ def reaches(local: Local, server: Etcd) -> bool:
     """Whether HAProxy holds, or has held, a session to this member for a client."""
     with contextlib.suppress(etcd_client.Unreachable):
         member = local.client().call("/maintenance/status", {})["header"]["member_id"]
-        return bool(member == str(json.loads(server.ctl("endpoint", "status", "-w", "json"))[0]["Status"]["header"]["member_id"]))
+        return bool(
+            member
+            == str(json.loads(server.ctl("endpoint", "status", "-w", "json"))[0]["Status"]["header"]["member_id"])
+        )
     return False
 
 
-@pytest.mark.parametrize(("number", "leader", "bound"), [
-    # The product's goals for a member that does not lead are 0.5 s and 2 s; a lost leader costs etcd an election on top.
-    (signal.SIGKILL, False, 1.5), (signal.SIGSTOP, False, 6), (signal.SIGKILL, True, 6), (signal.SIGSTOP, True, 9),
-], ids=["killed", "silent", "leader killed", "leader silent"])
-def test_a_lost_member_costs_a_moment(three: tuple[Local, list[Etcd]], number: signal.Signals, leader: bool, bound: float) -> None:
+@pytest.mark.parametrize(
+    ("number", "leader", "bound"),
+    [
+        # The product's goals for a member that does not lead are 0.5 s and 2 s; a lost leader costs etcd an election on top.
+        (signal.SIGKILL, False, 1.5),
+        (signal.SIGSTOP, False, 6),
+        (signal.SIGKILL, True, 6),
+        (signal.SIGSTOP, True, 9),
+    ],
+    ids=["killed", "silent", "leader killed", "leader silent"],
+)
+def test_a_lost_member_costs_a_moment(
+    three: tuple[Local, list[Etcd]], number: signal.Signals, leader: bool, bound: float
+) -> None:
     """One of three members is killed, or stops answering: clients go on through the others."""
     local, servers = three
     victim = next(one for one in servers if leads(one) is leader)
@@ -144,7 +180,9 @@ def test_a_member_that_comes_back_is_used_again(three: tuple[Local, list[Etcd]])
     local, servers = three
     victim = next(one for one in servers if not leads(one))
     victim.signal(signal.SIGSTOP)
-    eventually(lambda: [local.value("nothing") for _ in range(3)] == [None] * 3 and writes(local), 10, "the others serve")
+    eventually(
+        lambda: [local.value("nothing") for _ in range(3)] == [None] * 3 and writes(local), 10, "the others serve"
+    )
     victim.signal(signal.SIGCONT)
     eventually(lambda: reaches(local, victim), 20, "the member is used again")
 
@@ -174,7 +212,11 @@ def test_haproxy_ends_with_its_keeper(three: tuple[Local, list[Etcd]]) -> None:
     local.process.signal(signal.SIGKILL)
     local.process.wait(5)
     try:
-        eventually(lambda: not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE], 10, "HAProxy has ended too")
+        eventually(
+            lambda: not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE],
+            10,
+            "HAProxy has ended too",
+        )
     finally:
         for one in family:
             with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
@@ -193,17 +235,29 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dns]:
     server.stop()
 
 
-@pytest.mark.parametrize(("service", "protocol", "number"), [
-    ("_etcd-client-ssl", "https", 4001), ("_etcd-client", "http", 4001), ("_etcd-server-ssl", "https", 2379), ("_etcd-server", "http", 2379),
-])
+@pytest.mark.parametrize(
+    ("service", "protocol", "number"),
+    [
+        ("_etcd-client-ssl", "https", 4001),
+        ("_etcd-client", "http", 4001),
+        ("_etcd-server-ssl", "https", 2379),
+        ("_etcd-server", "http", 2379),
+    ],
+)
 def test_srv_records_in_their_order(names: Dns, service: str, protocol: str, number: int) -> None:
     """The first kind that exists counts, whatever comes after it; a server's record names the peer port, which is not ours."""
     kinds = [kind for kind, _, _ in discover.RECORDS]
-    for kind in kinds[kinds.index(service):]:
-        names.zone[f"{kind}._tcp.{DOMAIN}", "SRV"] = [f"1 1 4001 {kind[1:]}-a.{DOMAIN}.", f"1 1 4001 {kind[1:]}-b.{DOMAIN}."]
+    for kind in kinds[kinds.index(service) :]:
+        names.zone[f"{kind}._tcp.{DOMAIN}", "SRV"] = [
+            f"1 1 4001 {kind[1:]}-a.{DOMAIN}.",
+            f"1 1 4001 {kind[1:]}-b.{DOMAIN}.",
+        ]
     found, endpoints = discover.records(DOMAIN)
-    assert (found, sorted(endpoints)) == (protocol, [(f"{service[1:]}-a.{DOMAIN}", number), (f"{service[1:]}-b.{DOMAIN}", number)])
-    assert [name for name, _ in names.asked] == [f"{kind}._tcp.{DOMAIN}" for kind in kinds[:kinds.index(service) + 1]]
+    assert (found, sorted(endpoints)) == (
+        protocol,
+        [(f"{service[1:]}-a.{DOMAIN}", number), (f"{service[1:]}-b.{DOMAIN}", number)],
+    )
+    assert [name for name, _ in names.asked] == [f"{kind}._tcp.{DOMAIN}" for kind in kinds[: kinds.index(service) + 1]]
 
 
 def test_a_name_without_srv_is_no_such_record(names: Dns) -> None:
@@ -256,11 +310,11 @@ def test_records_that_change_are_followed(names: Dns, place: Path) -> None:
                 names.broken.clear()
                 names.zone[record] = [f"1 1 {one.port} localhost."]
                 keeper.look()
-                eventually(lambda one=one: followed(keeper, local, one), 15, f"clients reach {one.name}")
+                eventually(partial(followed, keeper, local, one), 15, f"clients reach {one.name}")
                 names.broken[record] = "servfail"
                 keeper.look()
                 keeper.apply()
-                eventually(lambda one=one: local.value("who") == one.name, 5, f"clients still reach {one.name}")
+                eventually(partial(followed, keeper, local, one), 5, f"clients still reach {one.name}")
         finally:
             if keeper.process:
                 keeper.process.terminate()

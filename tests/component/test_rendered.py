@@ -29,7 +29,13 @@ ALONE: dict[str, str] = {}
 
 def written(root: Path, environ: dict[str, str]) -> tuple[Plan, Layout]:
     """A boot up to the point where it would start anything."""
-    given = {"PGPORT": str(port()), "APIPORT": str(port()), "ETCD_LOCAL_PORT": str(port()), "MEMBER_NAME": "one", **environ}
+    given = {
+        "PGPORT": str(port()),
+        "APIPORT": str(port()),
+        "ETCD_LOCAL_PORT": str(port()),
+        "MEMBER_NAME": "one",
+        **environ,
+    }
     found, problems = settings.read(given)
     assert not problems
     paths = layout.make(found, str(root))
@@ -53,17 +59,34 @@ def test_supervisord_reads_every_program_as_planned(place: Path, environ: dict[s
         assert (config.priority, config.stopwaitsecs) == (program.priority, program.stop_seconds)
 
 
-@pytest.mark.parametrize("environ", [
-    ALONE, CLUSTER, {**CLUSTER, "PG_CONNECT_ADDRESS": "db-1.example.org", "SSL_NAMES": "db.example.org,10.9.8.7,::7", "ALLOW_NOSSL": "true"},
-    {**CLUSTER, "ETCD_USERNAME": "u", "ETCD_PASSWORD": "p: %s '\" # é"},
-], ids=["alone", "cluster", "names", "etcd login"])
+@pytest.mark.parametrize(
+    "environ",
+    [
+        ALONE,
+        CLUSTER,
+        {
+            **CLUSTER,
+            "PG_CONNECT_ADDRESS": "db-1.example.org",
+            "SSL_NAMES": "db.example.org,10.9.8.7,::7",
+            "ALLOW_NOSSL": "true",
+        },
+        {**CLUSTER, "ETCD_USERNAME": "u", "ETCD_PASSWORD": "p: %s '\" # é"},
+    ],
+    ids=["alone", "cluster", "names", "etcd login"],
+)
 def test_patroni_accepts_its_configuration(place: Path, environ: dict[str, str]) -> None:
     """Patroni's own validation finds nothing, but for addresses that only exist elsewhere."""
     with socket.socket() as etcd:
         etcd.bind(("127.0.0.1", 0))
         etcd.listen()
         _, paths = written(place, {**environ, "ETCD_LOCAL_PORT": str(etcd.getsockname()[1])})
-        said = subprocess.run(["patroni", "--validate-config", str(paths.patroni)], capture_output=True, text=True, check=False, timeout=60)
+        said = subprocess.run(
+            ["patroni", "--validate-config", str(paths.patroni)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
     assert said.stdout + said.stderr == ""
     assert said.returncode == 0
     assert yaml.safe_load(paths.patroni.read_text())["etcd3"].get("password") == environ.get("ETCD_PASSWORD")
@@ -77,22 +100,33 @@ def haproxy_specs(place: Path) -> list[tuple[str, haproxy.Spec]]:
     client.write_bytes(b"".join(path.read_bytes() for path in authority.issue("client")))
     assert key == own.with_suffix(".key")
     made = []
-    for protocol, trusted, certificate in itertools.product(("http", "https"), (None, str(authority.file)), (None, str(client))):
-        spec = haproxy.Spec(port(), str(authority.file), str(own), "/etc/ssl/certs/ca-certificates.crt", trusted, certificate)
+    for protocol, trusted, certificate in itertools.product(
+        ("http", "https"), (None, str(authority.file)), (None, str(client))
+    ):
+        spec = haproxy.Spec(
+            port(), str(authority.file), str(own), "/etc/ssl/certs/ca-certificates.crt", trusted, certificate
+        )
         made.append((protocol, spec))
     return made
 
 
-@pytest.mark.parametrize("servers", [
-    [Server("10.0.0.1", 2379, "")], [Server("2001:db8::1", 2379, ""), Server("::1", 22379, "etcd-1.example.org")],
-    [Server(f"10.0.0.{i}", 2379, f"etcd-{i}.example.org") for i in range(1, 8)],
-], ids=["one", "IPv6", "seven with names"])
+@pytest.mark.parametrize(
+    "servers",
+    [
+        [Server("10.0.0.1", 2379, "")],
+        [Server("2001:db8::1", 2379, ""), Server("::1", 22379, "etcd-1.example.org")],
+        [Server(f"10.0.0.{i}", 2379, f"etcd-{i}.example.org") for i in range(1, 8)],
+    ],
+    ids=["one", "IPv6", "seven with names"],
+)
 def test_haproxy_accepts_its_configuration(place: Path, servers: list[Server]) -> None:
     """`haproxy -c` finds neither an error nor anything to warn about."""
     for protocol, spec in haproxy_specs(place):
         config = place / "haproxy.cfg"
         config.write_text(haproxy.render(spec, protocol, servers))
-        said = subprocess.run(["haproxy", "-c", "-f", str(config)], capture_output=True, text=True, check=False, timeout=20)
+        said = subprocess.run(
+            ["haproxy", "-c", "-f", str(config)], capture_output=True, text=True, check=False, timeout=20
+        )
         assert said.returncode == 0, said.stderr
         assert "WARNING" not in said.stderr and "ALERT" not in said.stderr, said.stderr
 
@@ -127,6 +161,8 @@ def test_the_embedded_etcd_starts_and_knows_only_the_cluster(place: Path) -> Non
         plain.request("GET", "/health")
         with pytest.raises(http.client.RemoteDisconnected):
             plain.getresponse()
-        listening = {line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"}
+        listening = {
+            line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
+        }
         assert f"0100007F:{number:04X}" in listening
         assert etcd.stop() in (0, -15)
