@@ -21,7 +21,7 @@ from runtime.tool import tool
 from runtime.trouble import Exit, Trouble, run
 
 LOG = Log("governor")
-WAIT = 15.0  # seconds for etcd; after that Patroni waits, which keeps an existing primary serving (failsafe_mode)
+SAY_AGAIN = 30.0  # seconds between two lines of log while etcd does not answer
 
 
 def command(config: str, last_words: str) -> tuple[str, ...]:
@@ -29,30 +29,28 @@ def command(config: str, last_words: str) -> tuple[str, ...]:
     return tool("runtime.governor", config, last_words)
 
 
-def ask(etcd: Etcd, key: str) -> tuple[bool, str | None]:
-    """(reached, value) of a key, asking until WAIT has passed."""
-    deadline = time.monotonic() + WAIT
-    told = False
+def ask(etcd: Etcd, key: str) -> str | None:
+    """The value of a key, None if etcd says that there is none. Asks until etcd answers: Patroni could do nothing
+    without it either, and a store that is out of reach is not an empty one."""
+    silent = told = time.monotonic()
     while True:
         try:
-            return True, etcd.get(key)
+            return etcd.get(key)
         except Unreachable as error:
-            if time.monotonic() > deadline:
-                LOG.warning("etcd does not answer, starting Patroni anyway, which waits for it", error=error)
-                return False, None
-            if not told and time.monotonic() > deadline - WAIT + 1:
-                LOG.info("waiting for etcd", error=error)
-                told = True
-            time.sleep(0.05)
+            now = time.monotonic()
+            if now - told > (1 if told == silent else SAY_AGAIN):
+                LOG.warning("waiting for etcd", seconds=round(now - silent), error=error)
+                told = now
+            time.sleep(0.05 if now - silent < SAY_AGAIN else 1)
 
 
 def check(config: dict[str, Any]) -> None:
     """Raise REFUSED when the data directory belongs to another cluster than the one in etcd."""
     data = Path(config["postgresql"]["data_dir"])
     key = f"/{config['namespace'].strip('/')}/{config['scope']}/initialize"
-    reached, theirs = ask(Etcd(config["etcd3"]), key)
+    theirs = ask(Etcd(config["etcd3"]), key)
     ours = postgres.system_identifier(data)
-    if reached and theirs and ours and theirs != ours:
+    if theirs and ours and theirs != ours:
         raise Trouble(
             Exit.REFUSED,
             "this data directory belongs to another cluster and is left alone",

@@ -1,7 +1,10 @@
-"""Patroni, started with one correction: passwords are quoted in UTF-8.
+"""Patroni, started with two corrections.
 
-Patroni sets the superuser's and the replication role's password in a new cluster with `quote_literal`, which asks
+Passwords are quoted in UTF-8. Patroni sets the superuser's and the replication role's password in a new cluster with `quote_literal`, which asks
 psycopg2 to quote without a connection; psycopg2 then assumes Latin-1, and any other character ends the bootstrap.
+
+A PostgreSQL that shuts down is looked at ten times a second. Patroni looks once a second, and each planned change of
+the primary waits for it.
 
 Nothing else is imported at the top: Patroni starts PostgreSQL through a fresh interpreter that loads this module again.
 """
@@ -19,8 +22,9 @@ def command(config: str) -> tuple[str, ...]:
 
 
 def main() -> None:
+    import patroni.postgresql
     import psycopg2.extensions
-    from patroni.__main__ import main as patroni
+    from patroni.__main__ import main as govern
 
     def quoted(text: str) -> psycopg2.extensions.QuotedString:
         literal = psycopg2.extensions.QuotedString(text)
@@ -28,8 +32,9 @@ def main() -> None:
         return literal
 
     psycopg2.extensions.register_adapter(str, quoted)
+    patroni.postgresql.STOP_POLLING_INTERVAL = 0.1
     sys.argv[0] = "patroni"
-    patroni()
+    govern()
 
 
 if __name__ == "__main__":
