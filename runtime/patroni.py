@@ -1,7 +1,8 @@
 """Patroni, started with two corrections.
 
-Passwords are quoted in UTF-8. Patroni sets the superuser's and the replication role's password in a new cluster with `quote_literal`, which asks
-psycopg2 to quote without a connection; psycopg2 then assumes Latin-1, and any other character ends the bootstrap.
+Passwords are quoted in UTF-8. Patroni sets the superuser's and the replication role's password in a new cluster with
+`quote_literal`, which asks psycopg2 to quote without a connection; psycopg2 then assumes Latin-1, and any other
+character ends the bootstrap.
 
 A PostgreSQL that shuts down is looked at ten times a second. Patroni looks once a second, and each planned change of
 the primary waits for it.
