@@ -200,7 +200,7 @@ def steward_spec(node: Node, configuration: dict[str, Any], requests: tuple[Requ
             "standby": {"name": settings["PGUSER_STANDBY"], "password": passwords.standby.reveal()},
             "admin": {"name": settings["PGUSER_ADMIN"], "password": passwords.admin.reveal()},
         },
-        "dynamic": patroni.dynamic(configuration),
+        "dynamic": patroni.dynamic(configuration, settings["SPILO_CONFIGURATION"]),
     }
 
 

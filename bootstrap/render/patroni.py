@@ -185,10 +185,17 @@ def _given(tree: Mapping[str, Any]) -> set[str]:
     return {str(name).lower() for name in tree.get("postgresql", {}).get("parameters", {})}
 
 
-def dynamic(configuration: dict[str, Any]) -> dict[str, Any]:
-    """The part that lives in etcd and is the same for all members; the primary's steward keeps it up to date."""
+def dynamic(configuration: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The part that lives in etcd and is the same for all members; the primary's steward keeps it up to date.
+
+    Without `max_connections`, unless SPILO_CONFIGURATION (`given`) has it: it follows from the memory of the member that
+    made the cluster, and must not change with whatever member is primary.
+    """
     part: dict[str, Any] = configuration["bootstrap"]["dcs"]
-    return part
+    if "max_connections" in _given(given.get("bootstrap", {}).get("dcs", {})):
+        return part
+    shared = {name: value for name, value in part["postgresql"]["parameters"].items() if name != "max_connections"}
+    return {**part, "postgresql": {**part["postgresql"], "parameters": shared}}
 
 
 def dump(configuration: dict[str, Any]) -> bytes:

@@ -1,13 +1,11 @@
-"""The cluster-wide part of Patroni's configuration: what the environment says reaches etcd, once per change.
+"""The cluster-wide part of Patroni's configuration: what the environment says reaches etcd, each change once.
 
-etcd keeps, beside Patroni's own keys, a fingerprint of what the environment last said. While it is the same, whatever
-a person has changed there by hand (`patronictl edit-config`) stays; when the environment says something new, that wins.
+etcd keeps, beside Patroni's own keys, what the environment last said. Only what it says differently now is changed, so
+whatever a person has changed there by hand (`patronictl edit-config`) stays until the environment contradicts it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 from runtime.api import Api
@@ -16,9 +14,18 @@ from runtime.log import Log
 KEY = "spilo_environment"
 
 
-def fingerprint(dynamic: dict[str, Any]) -> str:
-    """A short hash of the configuration, the same whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(dynamic, sort_keys=True).encode()).hexdigest()[:16]
+def changes(last: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What turns `last` into `wanted`, in the form of Patroni's PATCH: mappings merge, None removes a key."""
+    found: dict[str, Any] = {key: None for key in last if key not in wanted and last[key] is not None}
+    for key, value in wanted.items():
+        old = last.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            deeper = changes(old, value)
+            if deeper:
+                found[key] = deeper
+        elif old != value:
+            found[key] = value
+    return found
 
 
 def apply(api: Api, wanted: dict[str, Any], log: Log) -> bool:
@@ -26,13 +33,20 @@ def apply(api: Api, wanted: dict[str, Any], log: Log) -> bool:
     status, current = api.call("GET", "/config")
     if status != 200 or not isinstance(current, dict):
         return False
-    mark = fingerprint(wanted)
-    if current.get(KEY) == mark:
+    last = current.get(KEY)
+    patch = changes(last, wanted) if isinstance(last, dict) else wanted
+    if not patch:
         return True
-    status, answer = api.call("PATCH", "/config", {**wanted, KEY: mark})
+    status, answer = api.call("PATCH", "/config", {**patch, KEY: patch})
     if status != 200:
         log.warning("Patroni refuses the configuration", status=status, answer=answer)
         return False
-    if KEY in current:
-        log.info("cluster-wide configuration follows the environment")
+    if isinstance(last, dict):
+        log.info("cluster-wide configuration follows the environment", changed=",".join(sorted(paths(patch))))
     return True
+
+
+def paths(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    """The dotted names of all leaves."""
+    return [path for key, value in tree.items()
+            for path in (paths(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [f"{prefix}{key}"])]

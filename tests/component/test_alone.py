@@ -294,14 +294,14 @@ def test_a_restart_takes_the_environment_over_and_keeps_what_people_changed(plac
         node.until("primary")
         node.sql("CREATE TABLE kept AS SELECT 42 AS x")
         derived = node.spec().roles["standby"].password
-        change = '{"postgresql": {"parameters": {"idle_session_timeout": "7d"}}}'
+        change = '{"postgresql": {"parameters": {"log_min_duration_statement": "7s"}}}'
         eventually(lambda: ask(node, "PATCH", "/config", right(node), change) == 200, 20, "Patroni takes the change")
         assert node.stop() == 0
 
         node.start()
         node.until("primary")
-        assert parameters(node)["idle_session_timeout"] == "7d", "lost at a restart with the same environment"
-        eventually(lambda: node.value("SELECT current_setting('idle_session_timeout')") == "7d", 10, "it is in force")
+        assert parameters(node)["log_min_duration_statement"] == "7s", "lost at a restart with the same environment"
+        eventually(lambda: node.value("SELECT current_setting('log_min_duration_statement')") == "7s", 10, "it is in force")
         assert node.spec().roles["standby"].password == derived, "the kept secret gives other passwords"
         assert node.stop() == 0
 
@@ -322,7 +322,7 @@ def test_a_restart_takes_the_environment_over_and_keeps_what_people_changed(plac
             "the new value is in etcd",
         )
         assert parameters(node)["max_locks_per_transaction"] == 128
-        assert parameters(node)["idle_session_timeout"] == "7d"
+        assert parameters(node)["log_min_duration_statement"] == "7s"
         assert node.value("SELECT current_setting('work_mem')") == "9MB"
         eventually(lambda: admitted(node, "the second one"), 10, "the new password is accepted")
         assert not admitted(node, "the first one")

@@ -1,4 +1,4 @@
-"""The steward: fingerprints of the configuration, certificates, and the specification that it reads."""
+"""The steward: changes of the configuration, certificates, and the specification that it reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtime import spec
 from runtime.log import Log
 from runtime.spec import Spec
 from runtime.steward import certificates
-from runtime.steward.dynamic import fingerprint
+from runtime.steward.dynamic import changes, paths
 from tests.unit.samples import AUTHORITY, CERTIFICATE, CLUSTER, KEY, MACHINE, SECRET, content, good, make, read
 
 TREES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=4),
@@ -25,29 +25,42 @@ TREES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_siz
                                                                                  max_size=4), max_leaves=10)
 
 
-def turned(tree: Any) -> Any:
-    """The same tree with the keys of every mapping in the other order."""
-    if isinstance(tree, dict):
-        return {key: turned(tree[key]) for key in reversed(tree)}
-    return [turned(one) for one in tree] if isinstance(tree, list) else tree
+MAPPINGS = st.dictionaries(st.text(max_size=2), TREES, max_size=4)
 
 
-@given(st.dictionaries(st.text(max_size=4), TREES, max_size=4))
-def test_fingerprint_ignores_order(tree: dict[str, Any]) -> None:
-    """The order of keys does not change the fingerprint."""
-    assert fingerprint(tree) == fingerprint(turned(tree))
+def patched(tree: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """What Patroni makes of a PATCH: mappings merge, None removes."""
+    result = dict(tree)
+    for key, value in patch.items():
+        old = result.get(key)
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = patched(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
 
 
-@given(st.dictionaries(st.text(max_size=4), TREES, max_size=4), st.dictionaries(st.text(max_size=4), TREES, max_size=4))
-def test_fingerprint_tells_apart(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Different configurations have different fingerprints."""
-    assert (fingerprint(one) == fingerprint(other)) == (json.dumps(one, sort_keys=True) == json.dumps(other,
-                                                                                                      sort_keys=True))
+def without_none(tree: dict[str, Any]) -> dict[str, Any]:
+    """Patroni has no key without a value."""
+    return {key: without_none(value) if isinstance(value, dict) else value for key, value in tree.items() if value is not None}
 
 
-def test_fingerprint_of_lists() -> None:
-    """The order in a list counts."""
-    assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
+@given(MAPPINGS, MAPPINGS)
+def test_changes_lead_from_one_to_the_other(last: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Applied to what the environment last said, the changes give what it says now; no change gives none."""
+    last, wanted = without_none(last), without_none(wanted)
+    assert patched(last, changes(last, wanted)) == wanted
+    assert changes(wanted, wanted) == {}
+
+
+def test_changes_leave_the_rest_alone() -> None:
+    """A value that a person set in etcd is changed only if the environment says something new of that very value."""
+    last = {"ttl": 20, "postgresql": {"parameters": {"a": "1", "b": "1"}}}
+    wanted = {"ttl": 30, "postgresql": {"parameters": {"a": "1", "b": "2"}}}
+    edited = {"ttl": 20, "postgresql": {"parameters": {"a": "person's", "b": "1"}}, "pause": True}
+    patch = changes(last, wanted)
+    assert sorted(paths(patch)) == ["postgresql.parameters.b", "ttl"]
+    assert patched(edited, patch) == {"ttl": 30, "postgresql": {"parameters": {"a": "person's", "b": "2"}}, "pause": True}
 
 
 @pytest.fixture
