@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT = "/run/spilo/steward.json"
+# Where etcd keeps, beside Patroni's own keys, what the environment last said of the cluster-wide configuration.
+ENVIRONMENT = "spilo_environment"
 
 
 @dataclass(frozen=True)

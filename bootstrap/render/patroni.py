@@ -11,6 +11,7 @@ import yaml
 import runtime
 from bootstrap import parameters
 from runtime.replica import from_leader
+from runtime.spec import ENVIRONMENT
 from runtime.steward import post_init
 
 if TYPE_CHECKING:
@@ -178,6 +179,8 @@ def configuration(node: Node) -> dict[str, Any]:
         local.pop(name, None)
     local |= _mandatory(node)
     shared |= parameters.SHARED_MANDATORY
+    # A new cluster starts with the note of what the environment said, so that the steward sees later changes only.
+    result["bootstrap"]["dcs"][ENVIRONMENT] = dynamic(result, given)
     return result
 
 
@@ -191,7 +194,7 @@ def dynamic(configuration: dict[str, Any], given: Mapping[str, Any]) -> dict[str
     Without `max_connections`, unless SPILO_CONFIGURATION (`given`) has it: it follows from the memory of the member that
     made the cluster, and must not change with whatever member is primary.
     """
-    part: dict[str, Any] = configuration["bootstrap"]["dcs"]
+    part = {key: value for key, value in configuration["bootstrap"]["dcs"].items() if key != ENVIRONMENT}
     if "max_connections" in _given(given.get("bootstrap", {}).get("dcs", {})):
         return part
     shared = {name: value for name, value in part["postgresql"]["parameters"].items() if name != "max_connections"}

@@ -10,8 +10,7 @@ from typing import Any
 
 from runtime.api import Api
 from runtime.log import Log
-
-KEY = "spilo_environment"
+from runtime.spec import ENVIRONMENT
 
 
 def changes(last: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
@@ -33,11 +32,11 @@ def apply(api: Api, wanted: dict[str, Any], log: Log) -> bool:
     status, current = api.call("GET", "/config")
     if status != 200 or not isinstance(current, dict):
         return False
-    last = current.get(KEY)
+    last = current.get(ENVIRONMENT)
     patch = changes(last, wanted) if isinstance(last, dict) else wanted
     if not patch:
         return True
-    status, answer = api.call("PATCH", "/config", {**patch, KEY: patch})
+    status, answer = api.call("PATCH", "/config", {**patch, ENVIRONMENT: patch})
     if status != 200:
         log.warning("Patroni refuses the configuration", status=status, answer=answer)
         return False

@@ -16,6 +16,7 @@ from patroni.postgresql.config import ConfigHandler
 
 from bootstrap import hba, overrides, parameters
 from bootstrap.render import patroni
+from runtime.spec import ENVIRONMENT
 from tests.unit.samples import CLUSTER, content, good, make, refusals
 
 TREES = st.recursive(st.none() | st.integers() | st.lists(st.integers(), max_size=2),
@@ -54,7 +55,9 @@ def test_merged_into_patroni() -> None:
         tags: {nofailover: true}""")
     assert found["postgresql"]["parameters"] == {**plain["postgresql"]["parameters"], "work_mem": "1GB"}
     assert found["postgresql"]["create_replica_methods"] == ["basebackup"]
-    assert found["bootstrap"]["dcs"] == {**plain["bootstrap"]["dcs"], "ttl": 40, "maximum_lag_on_failover": None}
+    changed = {"ttl": 40, "maximum_lag_on_failover": None}
+    dcs, before = found["bootstrap"]["dcs"], plain["bootstrap"]["dcs"]
+    assert dcs == {**before, **changed, ENVIRONMENT: {**before[ENVIRONMENT], **changed}}
     assert found["tags"] == {"nofailover": True}
 
 
