@@ -162,8 +162,11 @@ class Init:
                 return
             ring.write(data)
             view = memoryview(data)
-            while view:
-                view = view[os.write(1, view):]
+            try:
+                while view:
+                    view = view[os.write(1, view):]
+            except OSError:
+                pass  # nobody reads any more; that is no reason to take PostgreSQL down
 
     def stop_postgres(self) -> None:
         """A PostgreSQL that outlived Patroni is asked to shut down cleanly before the container ends."""

@@ -18,7 +18,7 @@ from tests.kit.engine import docker
 from tests.kit.ledger import Ledger
 from tests.kit.node import Etcd
 
-RUNS = 3
+RUNS = 2
 GATEWAY = 2390
 PATRONI = "/opt/spilo/lib/python3.13/site-packages/runtime/patroni.py"
 LAUNCHER = """
