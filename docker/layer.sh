@@ -61,7 +61,7 @@ trap 'exit 130' INT TERM
 start=$SECONDS
 say "${command[*]}"
 code=0
-docker run --name "$name" "${options[@]}" --volume "$PWD:/src:ro" --workdir /src \
+docker run --name "$name" --no-healthcheck "${options[@]}" --volume "$PWD:/src:ro" --workdir /src \
     --env PYTHONDONTWRITEBYTECODE=1 --env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis --env "LOGS=$inside" \
     --env "COLUMNS=${COLUMNS:-120}" "$image" "${command[@]}" 2>&1 </dev/null | tee "logs/$layer.log" || code=${PIPESTATUS[0]}
 case $code in
