@@ -129,7 +129,11 @@ class World:
         for network in self.networks:
             if runner:
                 attempt("network", "disconnect", "-f", network.name, runner)
-            attempt("network", "rm", network.name)
+            if "active endpoints" in engine.run("network", "rm", network.name).stderr:
+                # The engine sometimes remembers a container that was cut off, healed, and is gone.
+                for container in self.containers:
+                    engine.run("network", "disconnect", "-f", network.name, container.name)
+                attempt("network", "rm", network.name)
         left = engine.run("volume", "ls", "-q", "--filter", f"label={LABEL}={self.id}").stdout.split()
         if left:
             attempt("volume", "rm", "-f", *left)
