@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def main():
 if __name__ == "__main__":
     main()
 """
-# Puts as fast as they are answered for so many seconds; prints the longest time between two answers.
+# Puts as fast as they are answered for so many seconds; prints a line at the first answer, then the longest time between two.
 PROBE = """
 import base64, json, sys, time, urllib3
 base, seconds = sys.argv[1], float(sys.argv[2])
@@ -58,6 +57,8 @@ while time.monotonic() < end:
         answered = False
     now = time.monotonic()
     if answered:
+        if last is None:
+            print("answered", flush=True)
         worst = max(worst, now - (last or now))
         last = now
     time.sleep(0.01)
@@ -97,7 +98,9 @@ def probe(cluster: Cluster, fault: Callable[[Etcd], None], victim: Etcd) -> dict
     bases = {"haproxy": "https://127.0.0.1:2379", "gateway": f"http://127.0.0.1:{GATEWAY}"}
     running = {name: subprocess.Popen(["docker", "exec", member.name, "/opt/spilo/bin/python", "-I", "-c", PROBE, base, "12"],
                                       stdout=subprocess.PIPE, text=True) for name, base in bases.items()}
-    time.sleep(3)  # the probes' first seconds are before the fault
+    for process in running.values():
+        assert process.stdout is not None
+        process.stdout.readline()  # the fault comes once both probes have been answered
     fault(victim)
     gaps = {name: float(json.loads(process.communicate()[0])) for name, process in running.items()}
     cluster.restore()
