@@ -232,6 +232,26 @@ def test_volume_of_a_replica_is_lost(cluster: Cluster, ledger: Ledger, ordeal: O
         assert (replica.short, True) in slots
 
 
+def test_former_primary_that_cannot_be_rewound(cluster: Cluster, ledger: Ledger, ordeal: Ordeal) -> None:
+    """A former primary with commits that only it has, and a pg_rewind that fails, is copied anew without a person."""
+    with ordeal("former primary that cannot be rewound"):
+        primary, replicas = cluster.primary(), cluster.replicas()
+        primary.sh("printf '#!/bin/sh\\nexit 1\\n' >/usr/lib/postgresql/17/bin/pg_rewind", user="0")
+        for replica in replicas:  # cut, not paused: a paused one's kernel would still take the WAL
+            replica.cut()
+        primary.psql("SET synchronous_commit = local; CREATE TABLE diverged AS SELECT 1")
+        primary.kill()
+        for replica in replicas:
+            replica.heal()
+        took_over(cluster, ledger, primary)
+        primary.start()
+        cluster.healthy(RETURN)
+        removed, copied = primary.logs().find("Removing data directory"), primary.logs().rfind(" copied bytes=")
+        assert 0 <= removed < copied, primary.logs()
+        assert primary.query("SELECT to_regclass('diverged')") == [(None,)]
+        primary.replace()  # whose pg_rewind is whole again
+
+
 def known(member: Member) -> bool:
     """Whether the member has the changed max_connections, or knows that it has to restart for it."""
     _, said = member.api("/patroni")
