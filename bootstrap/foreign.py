@@ -20,8 +20,8 @@ ELSEWHERE = {
 # Settings of Spilo whose feature this version does not have. Each promises something about data or placement,
 # so that starting without it would be a wrong answer: they are problems, not warnings.
 MISSING = re.compile(
-    r"(WAL_(S3|GS|GCS|SWIFT)_BUCKET|WALE_.*|WALG_.*|USE_WALG.*|BACKUP_SCHEDULE|BACKUP_NUM_TO_RETAIN|CLONE_.*|"
-    r"STANDBY_(HOST|PORT|SCOPE|PRIMARY_SLOT_NAME|WAL.*|USE_WALG.*)|LOG_S3_BUCKET|LOG_SHIP_.*|EIP_ALLOCATION|"
+    r"((CLONE_|STANDBY_)?(WAL_(GS|GCS|SWIFT)_BUCKET|WALE_.*|WALG_.*|USE_WALG.*)|CLONE_.*|USE_PAUSE_AT_RECOVERY_TARGET|"
+    r"STANDBY_.*|LOG_S3_BUCKET|LOG_SHIP_.*|EIP_ALLOCATION|"
     r"CALLBACK_SCRIPT|CRONTAB|PGBOUNCER_.*|PAM_OAUTH2|(CONSUL|ZOOKEEPER|EXHIBITOR)_(HOST|HOSTS|URL)|"
     r"DCS_ENABLE_KUBERNETES_API)"
 )

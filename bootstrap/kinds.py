@@ -63,55 +63,55 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def _require(condition: object, reason: str = "") -> None:
+def require(condition: object, reason: str = "") -> None:
     if not condition:
         raise ValueError(reason)
 
 
 def _text(text: str) -> str:
-    _require("\n" not in text and "\0" not in text, "it has a line break")
+    require("\n" not in text and "\0" not in text, "it has a line break")
     return text
 
 
 def _scope(text: str) -> str:
-    _require(re.fullmatch(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?", text))
+    require(re.fullmatch(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?", text))
     return text
 
 
 def _member(text: str) -> str:
-    _require(re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", text))
+    require(re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", text))
     return text
 
 
 def _namespace(text: str) -> str:
-    _require(re.fullmatch(r"/?[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*/?", text))
+    require(re.fullmatch(r"/?[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*/?", text))
     return text.strip("/")
 
 
 def _role(text: str) -> str:
-    _require(re.fullmatch(r"[a-z_][a-z0-9_$-]{0,62}", text) and not text.startswith("pg_"))
+    require(re.fullmatch(r"[a-z_][a-z0-9_$-]{0,62}", text) and not text.startswith("pg_"))
     return text
 
 
-def _integer(text: str) -> int:
-    _require(re.fullmatch(r"[0-9]{1,9}", text))
+def integer(text: str) -> int:
+    require(re.fullmatch(r"[0-9]{1,9}", text))
     return int(text)
 
 
 def _port(text: str) -> int:
-    number = _integer(text)
-    _require(1 <= number <= 65535)
+    number = integer(text)
+    require(1 <= number <= 65535)
     return number
 
 
 def _flag(text: str) -> bool:
     words = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
-    _require(text.strip().lower() in words)
+    require(text.strip().lower() in words)
     return words[text.strip().lower()]
 
 
 def _path(text: str) -> str:
-    _require(re.fullmatch(r"""/[^\s\0"'\\#;$]*""", text))
+    require(re.fullmatch(r"""/[^\s\0"'\\#;$]*""", text))
     return text.rstrip("/") or "/"
 
 
@@ -122,13 +122,13 @@ def host_name(text: str) -> str:
         return str(ipaddress.ip_address(bare))
     except ValueError:
         name = text.rstrip(".")
-        _require(len(name) <= 253 and not re.fullmatch(r"[0-9]+(\.[0-9]+)+", name))  # 300.0.0.1 is no name
-        _require(all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", part) for part in name.split(".")))
+        require(len(name) <= 253 and not re.fullmatch(r"[0-9]+(\.[0-9]+)+", name))  # 300.0.0.1 is no name
+        require(all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", part) for part in name.split(".")))
         return name
 
 
 def _address(text: str) -> str:
-    _require("://" not in text and (text.startswith("[") or text.count(":") < 2))
+    require("://" not in text and (text.startswith("[") or text.count(":") < 2))
     endpoint(text)
     return text.strip()
 
@@ -141,7 +141,7 @@ def endpoint(text: str, default_port: int = 2379) -> Endpoint:
     if text.count(":") > 1 and not text.startswith("["):
         text = f"[{text}]"
     match = re.fullmatch(r"(\[[^\]]+\]|[^:]+)(?::([0-9]+))?", text)
-    _require(match)
+    require(match)
     assert match is not None
     return Endpoint(host_name(match[1]), _port(match[2]) if match[2] else default_port)
 
@@ -152,12 +152,12 @@ def _endpoints(text: str) -> tuple[Endpoint, ...]:
     except yaml.YAMLError:  # such as [::1]:2379,[::2]:2379
         loaded = text
     parts = [str(part) for part in loaded] if isinstance(loaded, list) else text.split(",")
-    _require(parts)
+    require(parts)
     return tuple(_endpoint(part.strip().strip("'\"")) for part in parts)
 
 
 def _endpoint(text: str) -> Endpoint:
-    _require("://" not in text, "it is a URL; use ETCD_URL, or add ETCD_PROTOCOL and leave http:// or https:// out")
+    require("://" not in text, "it is a URL; use ETCD_URL, or add ETCD_PROTOCOL and leave http:// or https:// out")
     return endpoint(text)
 
 
@@ -167,8 +167,8 @@ def _hosts(text: str) -> tuple[str, ...]:
 
 def _etcd_url(text: str) -> str:
     parts = urlsplit(text.strip())
-    _require("@" not in parts.netloc, "it has a user name; use ETCD_USERNAME and ETCD_PASSWORD")
-    _require(parts.scheme in ("http", "https") and parts.path in ("", "/") and not parts.query and not parts.fragment)
+    require("@" not in parts.netloc, "it has a user name; use ETCD_USERNAME and ETCD_PASSWORD")
+    require(parts.scheme in ("http", "https") and parts.path in ("", "/") and not parts.query and not parts.fragment)
     endpoint(parts.netloc)
     return text.strip().rstrip("/")
 
@@ -180,32 +180,32 @@ def _mapping(text: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
         raise ValueError(f"it is no YAML at {where}: {getattr(error, 'problem', error)}") from None
-    _require(loaded is None or isinstance(loaded, dict), "it is YAML, but no mapping")
+    require(loaded is None or isinstance(loaded, dict), "it is YAML, but no mapping")
     return loaded or {}
 
 
 def _secret(text: str) -> Secret:
-    _require(text, "it is empty")
-    _require("\n" not in text and "\r" not in text, "it has a line break")
-    _require("\0" not in text, "it has a zero byte")
+    require(text, "it is empty")
+    require("\n" not in text and "\r" not in text, "it has a line break")
+    require("\0" not in text, "it has a zero byte")
     text.encode("utf-8")
     return Secret(text)
 
 
 def _http_secret(text: str) -> Secret:
-    _require(re.fullmatch(r"[ -~]+", text), "it has a character that HTTP clients spell differently")
+    require(re.fullmatch(r"[ -~]+", text), "it has a character that HTTP clients spell differently")
     return Secret(text)
 
 
 def _cluster_secret(text: str) -> Secret:
     _secret(text)
-    _require(len(text) >= 16, f"it has {len(text)} characters")
+    require(len(text) >= 16, f"it has {len(text)} characters")
     return Secret(text)
 
 
 def _pem(label: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        _require(re.search(rf"-----BEGIN [A-Z ]*{label}-----.+-----END [A-Z ]*{label}-----", text, re.DOTALL))
+        require(re.search(rf"-----BEGIN [A-Z ]*{label}-----.+-----END [A-Z ]*{label}-----", text, re.DOTALL))
         return text.strip() + "\n"
 
     return parse
@@ -216,7 +216,7 @@ def _pem_secret(text: str) -> Secret:
 
 
 def _locale(text: str) -> str:
-    _require(re.fullmatch(r"[A-Za-z]{1,8}([_-][A-Za-z0-9]{1,8})*(\.(UTF-?8|utf-?8))?", text))
+    require(re.fullmatch(r"[A-Za-z]{1,8}([_-][A-Za-z0-9]{1,8})*(\.(UTF-?8|utf-?8))?", text))
     return text
 
 
@@ -224,7 +224,7 @@ def choice(*words: str) -> Kind:
     """One of the given words, exactly."""
 
     def parse(text: str) -> str:
-        _require(text in words)
+        require(text in words)
         return text
 
     return Kind("one of " + ", ".join(f"`{word}`" for word in words), parse)
@@ -235,7 +235,7 @@ SCOPE = Kind("1 to 63 of a-z 0-9 _ . - that start and end with a letter or a dig
 MEMBER = Kind("1 to 63 of A-Z a-z 0-9 _ . - that start and end with a letter or a digit", _member)
 NAMESPACE = Kind("words of A-Z a-z 0-9 _ - joined by /", _namespace)
 ROLE = Kind("a role name: a-z 0-9 _ $ -, at most 63, not starting with pg_", _role)
-INTEGER = Kind("a whole number", _integer)
+INTEGER = Kind("a whole number", integer)
 PORT = Kind("a port, 1 to 65535", _port)
 FLAG = Kind("true or false (also on/off, yes/no, 1/0)", _flag)
 PATH = Kind("an absolute path without spaces, quotes or any of \\ # ; $", _path)

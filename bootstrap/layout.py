@@ -18,6 +18,7 @@ class Layout:
     pgdata: Path
     run: Path
     sockets: Path
+    archive_environment: Path
 
     @property
     def credentials(self) -> Path:
@@ -63,6 +64,16 @@ class Layout:
         return self.run / "log"
 
     @property
+    def archive_socket(self) -> Path:
+        """Where the resident archiver of this cluster's archive listens."""
+        return self.run / "archive.sock"
+
+    @property
+    def source_socket(self) -> Path:
+        """Where the one of another cluster's archive does, which is only read."""
+        return self.run / "source.sock"
+
+    @property
     def authority(self) -> Path:
         """The cluster's certificate authority; its key lies beside it."""
         return self.run / "tls" / "authority.crt"
@@ -91,4 +102,5 @@ def make(settings: Settings, root: str = "/") -> Layout:
         pgdata=under(settings.pgdata),
         run=under(settings["RW_DIR"]) / "spilo",
         sockets=under(settings["RW_DIR"]) / "postgresql",
+        archive_environment=under(settings["WALE_ENV_DIR"] or settings["RW_DIR"] + "/etc/wal-e.d/env"),
     )

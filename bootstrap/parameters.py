@@ -91,8 +91,9 @@ MANDATORY: dict[str, Any] = {
     "jit": "off",  # the image has no LLVM, which would be a third of its size
     "log_destination": "stderr",
     "logging_collector": "off",  # Docker collects
-    "archive_mode": "off",
 }
+# With an archive: at most so much of a quiet cluster's WAL is not there yet.
+ARCHIVE_DEFAULT: dict[str, Any] = {"archive_timeout": "60s"}
 _OURS = "the appliance sets it"
 _SAFE = "data would not survive a crash"
 BLOCKED: dict[str, str] = {
@@ -118,7 +119,10 @@ BLOCKED: dict[str, str] = {
     "restore_command": _OURS,
     **{f"recovery_target{part}": "a replica would stop, or promote itself"
        for part in ("", "_action", "_inclusive", "_lsn", "_name", "_time", "_timeline", "_xid")},
+    "archive_mode": "use WAL_S3_BUCKET",
     "archive_command": _OURS,
+    "archive_cleanup_command": _OURS,
+    "recovery_end_command": _OURS,
     "archive_library": _OURS,
     "ssl_cert_file": "use SSL_CERTIFICATE",
     "ssl_key_file": "use SSL_PRIVATE_KEY",

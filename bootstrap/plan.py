@@ -15,7 +15,7 @@ from bootstrap.facts import Facts
 from bootstrap.kinds import Secret
 from bootstrap.layout import Layout
 from bootstrap.settings import Settings
-from runtime import governor, proxy, sentinel, steward
+from runtime import archive, backup, governor, proxy, sentinel, steward
 from runtime.authority import authority
 from runtime.spec import Request
 
@@ -126,6 +126,7 @@ def _certificates(node: Node) -> tuple[Request, ...]:
 
 def make(settings: Settings, facts: Facts, layout: Layout, secret: Secret) -> Plan:
     """The whole appliance as a value. `secret` is CLUSTER_SECRET, or what a member alone keeps on its volume."""
+    from bootstrap.render import archive as stores
     from bootstrap.render import etcd, patroni, supervisor
 
     this = node(settings, facts, layout, secret)
@@ -154,6 +155,9 @@ def make(settings: Settings, facts: Facts, layout: Layout, secret: Secret) -> Pl
         Program("steward", steward.command(str(layout.steward)), 40),
         Program("sentinel", sentinel.command(str(layout.last_words)), 1, listener=True),
     ]
+    variables = {stores.folder(this, prefix): stores.variables(this, prefix) for prefix in stores.stores(this)}
+    files += [File(place / name, text.encode()) for place, each in variables.items() for name, text in each.items()]
+    programs += _archive_programs(this)
     if settings.alone:
         files.append(File(layout.etcd, etcd.embedded(this), False))
         programs.append(Program("etcd", ("etcd", "--config-file", str(layout.etcd)), 10))
@@ -166,13 +170,32 @@ def make(settings: Settings, facts: Facts, layout: Layout, secret: Secret) -> Pl
 
     hidden = [secret, this.supervisor_password, *this.credentials.all(),
               *(value for value in settings.values() if isinstance(value, Secret))]
-    folders = (layout.run, layout.run / "tls", layout.last_words, layout.sockets, layout.pgroot)
+    folders = (layout.run, layout.run / "tls", layout.last_words, layout.sockets, layout.pgroot, *variables)
     return Plan(folders, tuple(files), requests, tuple(programs),
                 (*dict.fromkeys(one.reveal() for one in hidden), key.decode()))
 
 
+def _archive_programs(node: Node) -> list[Program]:
+    """The programs around the archive, and the reader of another cluster's archive."""
+    from bootstrap.render import archive as stores
+
+    layout = node.layout
+    used = tuple(stores.stores(node))
+    programs = []
+    if "" in used:
+        programs += [Program("archiver", archive.command(str(layout.steward)), 20, retries=30),
+                     Program("backup", backup.command(str(layout.steward)), 50, retries=30)]
+    for prefix in used:
+        if prefix:  # settings allow one of them
+            source = archive.source_command(str(stores.folder(node, prefix)), str(layout.source_socket),
+                                            str(layout.pgroot / "spool-source"))
+            programs.append(Program("source", source, 20, retries=30))
+    return programs
+
+
 def steward_spec(node: Node, configuration: dict[str, Any], requests: tuple[Request, ...]) -> dict[str, Any]:
     """What the steward looks after; its own module documents the keys."""
+    from bootstrap.render import archive as stores
     from bootstrap.render import patroni
 
     settings, layout, passwords = node.settings, node.layout, node.credentials
@@ -201,6 +224,7 @@ def steward_spec(node: Node, configuration: dict[str, Any], requests: tuple[Requ
             "admin": {"name": settings["PGUSER_ADMIN"], "password": passwords.admin.reveal()},
         },
         "dynamic": patroni.dynamic(configuration, settings["SPILO_CONFIGURATION"]),
+        **stores.spec(node),
     }
 
 

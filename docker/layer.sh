@@ -22,6 +22,8 @@ case $socket in
 esac
 
 pytest=(python -m pytest -p no:cacheprovider)
+# A file given by name stands in place of the whole layer.
+if [[ " $* " != *" tests/"* ]]; then pytest+=("tests/$layer"); fi
 options=(--user 101:103)
 case $layer in
     check) command=(docker/check.sh) ;;
@@ -32,15 +34,15 @@ case $layer in
             tar -C docs -x --no-same-owner --no-overwrite-dir
         say "docs/settings.md and docs/exit-codes.md are up to date"
         exit ;;
-    unit) command=("${pytest[@]}" tests/unit) ;;
+    unit) command=("${pytest[@]}") ;;
     component)
         # Servers on memory, because a cluster's fsync on a busy disk says nothing about the code.
         options+=(--shm-size 256m --tmpfs '/tmp:exec,mode=1777')
-        command=("${pytest[@]}" tests/component) ;;
+        command=("${pytest[@]}") ;;
     appliance)
         inside=/src/logs
         options=("${engine[@]}" --init --volume "$inside")
-        command=("${pytest[@]}" tests/appliance) ;;
+        command=("${pytest[@]}") ;;
     bench)
         options=("${engine[@]}" --init)
         command=(python -m tests.bench) ;;

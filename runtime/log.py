@@ -19,7 +19,7 @@ def timestamp(now: float | None = None) -> str:
 def quoted(value: object) -> str:
     """A value that stays one word: bare where it is simple, in double quotes (with escapes) where it is not."""
     text = str(value)
-    if text and all(c.isprintable() and c not in ' "=\\' for c in text):
+    if text and all(c.isprintable() and c not in ' "\'=\\' for c in text):
         return text
     return '"' + "".join(_escaped(c) for c in text) + '"'
 

@@ -30,6 +30,64 @@ class Role:
 
 
 @dataclass(frozen=True)
+class StoreSpec:
+    """This cluster's archive. `folder` has the variables (envdir), `socket` is the resident archiver's, `status` the file
+    in which it says how it is, `spool` for WAL fetched ahead, `scratch` for restore drills; `rate` in bytes per second, 0:
+    no limit; `timeout` in seconds."""
+
+    folder: Path
+    socket: Path
+    status: Path
+    spool: Path
+    scratch: Path
+    uploads: int
+    downloads: int
+    timeout: int
+    schedule: str
+    verify_schedule: str
+    keep_count: int
+    keep_days: int
+    rate: int
+    threshold_megabytes: int
+    threshold_percentage: int
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """Another cluster's archive, which is only read; as in StoreSpec."""
+
+    folder: Path
+    socket: Path
+    spool: Path
+
+
+@dataclass(frozen=True)
+class CloneSpec:
+    """What to start as a copy of. `source`: an archive, None: the running cluster at `host`. `target` is a pair such as
+    ("time", "2026-01-31 13:45:00+00:00"), None: the end; `timeline` a number or "latest"."""
+
+    scope: str | None
+    source: SourceSpec | None
+    target: tuple[str, str] | None
+    timeline: str
+    inclusive: bool
+    host: str | None
+    port: int
+    user: str
+    password: str | None
+
+
+@dataclass(frozen=True)
+class FollowSpec:
+    """The cluster that this one follows, by streaming from `host`, through its archive, or both."""
+
+    source: SourceSpec | None
+    host: str | None
+    port: int
+    slot: str | None
+
+
+@dataclass(frozen=True)
 class Spec:
     """`watched` maps our copy of a file to the one that the user gave; `dynamic` is the cluster-wide part of Patroni's
     configuration; `roles` has the keys superuser, standby, admin."""
@@ -51,6 +109,25 @@ class Spec:
     data: Path
     roles: dict[str, Role]
     dynamic: dict[str, Any]
+    store: StoreSpec | None = None
+    clone: CloneSpec | None = None
+    follow: FollowSpec | None = None
+
+
+def _paths(raw: dict[str, Any]) -> dict[str, Any]:
+    names = ("folder", "socket", "status", "spool", "scratch")
+    return {key: Path(value) if key in names else value for key, value in raw.items()}
+
+
+def _source(raw: dict[str, Any] | None) -> SourceSpec | None:
+    return SourceSpec(**_paths(raw)) if raw else None
+
+
+def _clone(raw: dict[str, Any] | None) -> CloneSpec | None:
+    if raw is None:
+        return None
+    target = tuple(raw["target"]) if raw["target"] else None
+    return CloneSpec(**{**raw, "source": _source(raw["source"]), "target": target})
 
 
 def load(path: str = DEFAULT) -> Spec:
@@ -66,4 +143,7 @@ def load(path: str = DEFAULT) -> Spec:
         sockets=raw["postgres"]["sockets"], port=raw["postgres"]["port"], data=Path(raw["postgres"]["data"]),
         roles={key: Role(**role) for key, role in raw["roles"].items()},
         dynamic=raw["dynamic"],
+        store=StoreSpec(**_paths(raw["store"])) if raw["store"] else None,
+        clone=_clone(raw["clone"]),
+        follow=FollowSpec(**{**raw["follow"], "source": _source(raw["follow"]["source"])}) if raw["follow"] else None,
     )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import runtime
-from bootstrap import parameters
-from runtime.replica import from_leader
+from bootstrap import parameters, storage
+from runtime import archive
+from runtime.replica import from_archive, from_backup, from_leader
 from runtime.spec import ENVIRONMENT
 from runtime.steward import post_init
 
@@ -77,8 +78,7 @@ def _postgresql(node: Node) -> dict[str, Any]:
                             **verify},
         },
         "pg_ident": [f"spilo {node.facts.user} all"],
-        "create_replica_methods": ["from_leader"],
-        "from_leader": {"command": from_leader.command(str(layout.steward)), "keep_data": False},
+        **_replicas(node),
         "basebackup": [{"checkpoint": "fast"}],
         # A former primary that pg_rewind cannot bring back is copied anew, without a person.
         "remove_data_directory_on_rewind_failure": True,
@@ -87,11 +87,43 @@ def _postgresql(node: Node) -> dict[str, Any]:
     }
 
 
+def _replicas(node: Node) -> dict[str, Any]:
+    """How a replica is made, and where it finds WAL that the primary no longer has."""
+    spec = str(node.layout.steward)
+    leader = {"from_leader": {"command": from_leader.command(spec), "keep_data": False}}
+    if not storage.archived(node.settings):
+        return {"create_replica_methods": ["from_leader"], **leader}
+    return {
+        "create_replica_methods": ["from_backup", "from_leader"],
+        "from_backup": {"command": from_backup.command(spec), "keep_data": False},
+        **leader,
+        "recovery_conf": {"restore_command": archive.fetch_command(str(node.layout.archive_socket), "standby")},
+    }
+
+
+def _archiving(node: Node) -> dict[str, Any]:
+    if not storage.archived(node.settings):
+        return {"archive_mode": "off"}
+    return {"archive_mode": "on", "archive_command": archive.push_command(str(node.layout.archive_socket))}
+
+
+def _bootstrap(node: Node) -> dict[str, Any]:
+    """How a cluster that has no data yet gets it. Without a method it is an empty one, unless the governor finds an
+    archive of it and chooses `archive` (runtime/governor.py)."""
+    empty = {"initdb": _initdb(node.settings["INITDB_LOCALE"])}
+    clone = storage.cloned(node.settings)
+    if not clone and not storage.archived(node.settings):
+        return empty
+    method = {"command": from_archive.command(str(node.layout.steward)), "keep_existing_recovery_conf": True}
+    return {**empty, "archive": method, **({"method": "archive"} if clone else {})}
+
+
 def _mandatory(node: Node) -> dict[str, Any]:
     settings, layout = node.settings, node.layout
     server = layout.certificate("server" if settings["SSL_CERTIFICATE"] else "node")
     return {
         **parameters.MANDATORY,
+        **_archiving(node),
         "unix_socket_directories": str(layout.sockets),
         "ssl_cert_file": str(server),
         "ssl_key_file": str(server.with_suffix(".key")),
@@ -121,6 +153,7 @@ def _dcs(node: Node) -> dict[str, Any]:
     """What is the same for all members, and lives in etcd."""
     ttl, loop_wait, retry_timeout = TIMINGS[node.settings["TIMINGS"]]
     connections = {"max_connections": parameters.max_connections(node.facts.memory)}
+    archived = parameters.ARCHIVE_DEFAULT if storage.archived(node.settings) else {}
     return {
         "ttl": ttl,
         "loop_wait": loop_wait,
@@ -133,7 +166,7 @@ def _dcs(node: Node) -> dict[str, Any]:
         "postgresql": {
             "use_pg_rewind": True,
             "use_slots": True,
-            "parameters": {**connections, **parameters.SHARED_DEFAULT, **parameters.DEFAULT},
+            "parameters": {**connections, **parameters.SHARED_DEFAULT, **parameters.DEFAULT, **archived},
         },
     }
 
@@ -163,7 +196,7 @@ def configuration(node: Node) -> dict[str, Any]:
         "ctl": {"cacert": str(layout.trusted), "certfile": str(own), "keyfile": str(own.with_suffix(".key"))},
         "etcd3": _etcd(node),
         "bootstrap": {
-            "initdb": _initdb(settings["INITDB_LOCALE"]),
+            **_bootstrap(node),
             "post_init": post_init.command(str(layout.steward)),
             "dcs": _dcs(node),
         },

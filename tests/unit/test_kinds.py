@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bootstrap import kinds
+from bootstrap import kinds, storekinds
 from bootstrap.kinds import Endpoint, Kind, Secret
 
 GOOD: list[tuple[Kind, str, object]] = [
@@ -56,6 +56,24 @@ GOOD: list[tuple[Kind, str, object]] = [
     (kinds.LOCALE, "C.UTF-8", "C.UTF-8"),
     (kinds.LOCALE, "de-CH", "de-CH"),
     (kinds.LOCALE, "en_US.utf8", "en_US.utf8"),
+    (storekinds.BUCKET, "my-bucket.1", "my-bucket.1"),
+    (storekinds.KEY_PART, "", ""),
+    (storekinds.KEY_PART, "team/a", "team/a"),
+    (storekinds.S3_URL, "s3://bucket/a/b/", "s3://bucket/a/b"),
+    (storekinds.HTTP_URL, "https://s3.example.com:9000/", "https://s3.example.com:9000"),
+    (storekinds.WALE_ENDPOINT, "http+path://store:8333", "http+path://store:8333"),
+    (storekinds.CRON, "0  1 * * *", "0 1 * * *"),
+    (storekinds.CRON, "never", "never"),
+    (storekinds.MOMENT, "2026-01-31T13:45:00Z", "2026-01-31 13:45:00+00:00"),
+    (storekinds.MOMENT, "2026-01-31 13:45:00+02:00", "2026-01-31 13:45:00+02:00"),
+    (storekinds.LSN, "0/3000028", "0/3000028"),
+    (storekinds.LSN, "1a/ff", "1A/FF"),
+    (storekinds.TIMELINE, "latest", "latest"),
+    (storekinds.TIMELINE, "0x1F", "31"),
+    (storekinds.COUNT, "1", 1),
+    (storekinds.BYTES, "50MB", 50 << 20),
+    (storekinds.BYTES, "1000", 1000),
+    (storekinds.SLOT, "a_1", "a_1"),
     (kinds.choice("a", "b"), "b", "b"),
     *((kinds.FLAG, word, True) for word in ("true", "True", "on", "YES", "1", " true ")),
     *((kinds.FLAG, word, False) for word in ("false", "False", "off", "NO", "0")),
@@ -88,6 +106,26 @@ BAD: list[tuple[Kind, str]] = [
     *((kinds.LOCALE, text) for text in ("", "../x", "en US", "en_US.latin1")),
     *((kinds.FLAG, text) for text in ("", "maybe", "2", "y", "truee", "disable")),
     *((kinds.choice("a", "b"), text) for text in ("", "A", "c", "ab")),
+    (storekinds.BUCKET, "My_Bucket"),
+    (storekinds.BUCKET, "a"),
+    (storekinds.KEY_PART, "a b"),
+    (storekinds.KEY_PART, "../a"),
+    (storekinds.S3_URL, "s3://bucket"),
+    (storekinds.S3_URL, "gs://bucket/a"),
+    (storekinds.HTTP_URL, "store:8333"),
+    (storekinds.HTTP_URL, "http://me:secret@store"),
+    (storekinds.WALE_ENDPOINT, "http://store"),
+    (storekinds.WALE_ENDPOINT, "ftp+path://store"),
+    (storekinds.CRON, "0 25 * * *"),
+    (storekinds.CRON, "daily"),
+    (storekinds.MOMENT, "2026-01-31 13:45:00"),
+    (storekinds.MOMENT, "yesterday"),
+    (storekinds.LSN, "3000028"),
+    (storekinds.TIMELINE, "0"),
+    (storekinds.TIMELINE, "newest"),
+    (storekinds.COUNT, "0"),
+    (storekinds.BYTES, "much"),
+    (storekinds.SLOT, "A-1"),
 ]
 
 
@@ -107,7 +145,7 @@ def test_bad_value(kind: Kind, text: str) -> None:
 
 def test_every_kind_is_tried() -> None:
     """No kind is left out of the two tables above."""
-    every = {id(one) for one in vars(kinds).values() if isinstance(one, Kind)}
+    every = {id(one) for module in (kinds, storekinds) for one in vars(module).values() if isinstance(one, Kind)}
     assert every <= {id(row[0]) for row in GOOD} & {id(row[0]) for row in BAD}
 
 

@@ -37,6 +37,8 @@ MEMBERS = {
     "cluster": {**CLUSTER, "ALLOW_NOSSL": "true", "DURABILITY": "strict", "SSL_NAMES": "db.example.com",
                 "SPILO_CONFIGURATION": "{bootstrap: {dcs: {postgresql: {parameters: {work_mem: 16MB}}}},"
                                        " tags: {nofailover: true}}"},
+    "archive": {**CLUSTER, "WAL_S3_BUCKET": "backups", "AWS_ENDPOINT": "http://store:8333",
+                "AWS_ACCESS_KEY_ID": "key-of-the-store", "AWS_SECRET_ACCESS_KEY": "secret-of-the-store"},
 }
 
 

@@ -22,6 +22,8 @@ def test_settings_are_complete() -> None:
     """Every setting, alias, file name and foreign name has its place."""
     page = reference.settings()
     for row in TABLE:
+        if row.name in reference.REPEATED:
+            continue
         assert page.count(f"\n| `{row.name}`") == 1
         for name in row.names:
             assert f"`{name}`" in page

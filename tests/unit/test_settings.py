@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap import kinds, settings
+from bootstrap import kinds, storekinds, settings
 from bootstrap.__main__ import effective
 from bootstrap.kinds import Secret
 from bootstrap.settings import GROUPS, TABLE, Setting
@@ -47,7 +47,8 @@ def test_names_are_unique() -> None:
 
 def test_secrets_are_secret() -> None:
     """Whatever is called a password, a secret or a private key has a kind that does not print."""
-    named = {row.name for row in TABLE if any(word in row.name for word in ("PASSWORD", "SECRET", "PRIVATE_KEY"))}
+    named = {row.name for row in TABLE if any(word in row.name for word in ("PASSWORD", "SECRET", "PRIVATE_KEY",
+                                                                     "ACCESS_KEY", "SESSION_TOKEN"))}
     assert {row.name for row in TABLE if row.secret} == named
 
 
@@ -77,8 +78,10 @@ def test_paths_follow_one_another() -> None:
 def test_alias(alias: str, name: str) -> None:
     """A setting is found under its other names too, and knows which one it was."""
     (row,) = [row for row in TABLE if row.name == name]
-    texts = {kinds.ETCD_URL: "http://a", kinds.PATH: "/a", kinds.MAPPING: "{}"}
-    found, _ = read({alias: texts.get(row.kind, "https" if name == "ETCD_PROTOCOL" else "a")})
+    texts = {kinds.ETCD_URL: "http://a", kinds.PATH: "/a", kinds.MAPPING: "{}", kinds.FLAG: "true", kinds.INTEGER: "1",
+             storekinds.S3_URL: "s3://backups/a", storekinds.COUNT: "1", storekinds.BYTES: "1MB"}
+    words = {"ETCD_PROTOCOL": "https"} | dict.fromkeys(("WALE_S3_SSE", "CLONE_WALE_S3_SSE", "STANDBY_WALE_S3_SSE"), "none")
+    found, _ = read({alias: texts.get(row.kind, words.get(name, "a"))})
     assert found.sources[name] == alias
     assert found[name] is not None
 
@@ -213,9 +216,8 @@ def test_names_of_other_images(name: str, here: str) -> None:
 
 
 @pytest.mark.parametrize("name", [
-    "WAL_S3_BUCKET", "WALE_S3_PREFIX", "WALG_S3_PREFIX", "BACKUP_SCHEDULE", "BACKUP_NUM_TO_RETAIN", "USE_WALG_BACKUP",
-    "CLONE_SCOPE", "CLONE_TARGET_TIME", "STANDBY_HOST", "STANDBY_WAL_S3_BUCKET", "LOG_S3_BUCKET", "EIP_ALLOCATION",
-    "CALLBACK_SCRIPT",
+    "WAL_GS_BUCKET", "WALG_LIBSODIUM_KEY", "WALE_GS_PREFIX", "USE_WALG_BACKUP", "CLONE_WAL_GCS_BUCKET", "CLONE_PGPASS",
+    "USE_PAUSE_AT_RECOVERY_TARGET", "STANDBY_USE_WALG", "LOG_S3_BUCKET", "EIP_ALLOCATION", "CALLBACK_SCRIPT",
     "CRONTAB", "PGBOUNCER_CONFIGURATION", "PAM_OAUTH2", "ZOOKEEPER_HOSTS", "CONSUL_HOST", "DCS_ENABLE_KUBERNETES_API",
 ])
 def test_settings_without_their_feature(name: str) -> None:

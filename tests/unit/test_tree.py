@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("bootstrap", "runtime")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-SHARED = {"trouble", "log", "tool", "spec", "api", "etcd", "postgres", "authority", "patroni"}
+SHARED = {"trouble", "log", "tool", "spec", "api", "etcd", "postgres", "authority", "patroni", "wal", "lzop", "store",
+          "basebackup"}
 TOOLS = {path.stem for path in (ROOT / "runtime").iterdir() if path.name != "__init__.py" and (path.suffix == ".py" or (
     path / "__init__.py").exists())} - SHARED
 # What runs so often, or so early, that it has to start quickly.
@@ -63,10 +64,10 @@ def test_runtime(path: Path) -> None:
 
 def test_tools_are_known() -> None:
     """The modules of the runtime are the shared ones and the tools; a new one is put on one side on purpose."""
-    assert {"cli", "governor", "health", "proxy", "replica", "sentinel", "steward"} == TOOLS
+    assert {"archive", "backup", "cli", "governor", "health", "proxy", "replica", "sentinel", "steward", "wale"} == TOOLS
 
 
-ORDER = ("kinds", "foreign", "settings", "facts", "layout", "derive", "parameters", "hba", "overrides", "render",
+ORDER = ("kinds", "storekinds", "foreign", "table", "together", "storage", "settings", "facts", "layout", "derive", "parameters", "hba", "overrides", "render",
          "plan", "apply", "launch", "reference", "__main__")
 
 
@@ -86,8 +87,9 @@ def test_bootstrap(path: Path) -> None:
 def test_bootstrap_uses_tools_for_their_commands(path: Path) -> None:
     """Of a tool the boot imports the part that spells its command line or names its files, and nothing that runs."""
     modules = {name for name in ours(path) if name.startswith("runtime.") and tool_of(name) in TOOLS}
-    assert modules <= {"runtime.governor", "runtime.proxy", "runtime.sentinel", "runtime.steward",
-                       "runtime.steward.post_init", "runtime.replica", "runtime.replica.from_leader"}
+    assert modules <= {"runtime.archive", "runtime.backup", "runtime.governor", "runtime.proxy", "runtime.sentinel",
+                       "runtime.steward", "runtime.steward.post_init", "runtime.replica", "runtime.replica.from_archive",
+                       "runtime.replica.from_backup", "runtime.replica.from_leader"}
 
 
 @pytest.mark.parametrize("module", STANDARD_ONLY)
