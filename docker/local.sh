@@ -23,14 +23,14 @@ compose() {
 # Everything that carries our project's label: containers, volumes, networks.
 ours() { docker "$1" ls --quiet ${2:+"$2"} --filter "label=com.docker.compose.project=$PROJECT"; }
 
-# One secret for the cluster, made once. The file must be readable by the containers' user, whom this machine does not
-# know, so the folder is what keeps everybody else out.
+# A secret, made once: a file, and how many random bytes. The file must be readable by the containers' user, whom this
+# machine does not know, so the folder is what keeps everybody else out.
 make_secret() {
-    local file=build/secret/cluster-secret
+    local file=build/secret/$1
     [ -s "$file" ] && return
     mkdir -p build/secret
     chmod 0700 build/secret
-    od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$file"
+    od -An -v -N"$2" -tx1 /dev/urandom | tr -d ' \n' >"$file"
     chmod 0444 "$file"
     say "secret:  made, kept in $file"
 }
@@ -64,8 +64,11 @@ look() {
 run() {
     docker/engine.sh compose
     docker/image.sh appliance spilo
-    make_secret
-    say "cluster: starting ${ETCD[*]} ${MEMBERS[*]}"
+    docker/image.sh store spilo-store
+    make_secret cluster-secret 32
+    make_secret store-key-id 10
+    make_secret store-secret 20
+    say "cluster: starting ${ETCD[*]} store ${MEMBERS[*]}"
     compose_up
     wait_for_all
     docker exec "spilo-$primary" spilo ca >build/ca.crt
@@ -149,14 +152,14 @@ psql() {
 
 engine_there() { docker info >/dev/null 2>&1; }
 
-# Members first: the primary hands over its last WAL and its lease while etcd still answers.
+# Members first: the primary hands over its last WAL and its lease while etcd and the store still answer.
 stop() {
-    local one running
+    local group one running
     engine_there || { say "no engine runs, so no cluster does"; return; }
-    for kind in member etcd; do
+    for group in "${MEMBERS[*]}" "${ETCD[*]} store"; do
         running=()
-        for one in 1 2 3; do
-            [ -z "$(docker ps --quiet --filter "name=^spilo-$kind$one\$")" ] || running+=("spilo-$kind$one")
+        for one in $group; do
+            [ -z "$(docker ps --quiet --filter "name=^spilo-$one\$")" ] || running+=("spilo-$one")
         done
         [ ${#running[@]} -gt 0 ] || continue
         say "stopping ${running[*]}"
@@ -184,7 +187,7 @@ clean() {
         say "removing build/"
         rm -rf build
     fi
-    say "clean; the images stay, remove them with: docker image rm spilo spilo-test"
+    say "clean; the images stay, remove them with: docker image rm spilo spilo-store spilo-test"
 }
 
 case ${1:-} in

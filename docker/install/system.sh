@@ -14,7 +14,7 @@ useradd --system --uid 101 --gid 103 --home-dir /home/postgres --create-home --s
 packages() { dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' | sed -n 's/^ii *//p' | sort; }
 
 apt-get update -qq
-apt-get install -y -qq ca-certificates etcd-server haproxy postgresql-17 python3 tzdata >/dev/null
+apt-get install -y -qq ca-certificates etcd-server haproxy liblzo2-2 lzop netcat-openbsd postgresql-17 pv python3 tzdata >/dev/null
 packages >/tmp/own
 if [ $# -gt 0 ]; then apt-get install -y -qq "$@" >/dev/null; fi
 packages | comm -13 /tmp/own - >/tmp/extra
