@@ -6,10 +6,10 @@ SHELL := /bin/bash
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: run status psql stop clean
-run: ## Start a local cluster: three members, three etcd; says how to connect and what to try
+run: ## Start a local cluster: three members, three etcd, an object store; says how to connect and what to try
 	@docker/local.sh run
 
 status: ## Show how the local cluster is
@@ -48,6 +48,10 @@ appliance: testimage image ## Tests of the image itself: clusters, faults, attac
 
 bench: testimage image ## Measure: pauses of writes per fault, cold start, sizes
 	@docker/layer.sh bench
+
+.PHONY: bench-wal
+bench-wal: testimage ## Measure: archives, ours against WAL-E, pgBackRest and PostgreSQL's own
+	@docker/layer.sh bench-wal
 
 .PHONY: docs
 docs: testimage ## Generate docs/settings.md and docs/exit-codes.md from the code

@@ -150,7 +150,7 @@ def make(settings: Settings, facts: Facts, layout: Layout, secret: Secret) -> Pl
         File(layout.steward, _json(steward_spec(this, configuration, requests))),
     ]
     programs = [
-        Program("governor", governor.command(str(layout.patroni), str(layout.last_words / "governor")), 30,
+        Program("governor", governor.command(str(layout.patroni), str(layout.last_words / "governor"), str(layout.steward)), 30,
                 stop_seconds=3600, retries=8),  # 36 s: longer than the lease of a predecessor of the same name
         Program("steward", steward.command(str(layout.steward)), 40),
         Program("sentinel", sentinel.command(str(layout.last_words)), 1, listener=True),

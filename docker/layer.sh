@@ -47,7 +47,7 @@ case $layer in
         options=("${engine[@]}" --init)
         command=(python -m tests.bench) ;;
     bench-wal)
-        options=(--user 101:103)
+        options=(--user 101:103 --env SEGMENTS --env SCALE)
         command=(python -m tests.bench wal) ;;
     *) say "no such layer"; exit 2 ;;
 esac

@@ -118,6 +118,7 @@ Try            Watch in a second terminal:  docker exec -it spilo-$replica spilo
                Kill the primary:            docker kill spilo-$primary
                Bring it back, a replica:    docker start spilo-$primary
                A planned change:            docker exec -it spilo-$replica spilo switchover
+               Backups in the store:        docker exec -it spilo-$replica spilo backup list
 
 Stop           make stop     the data stays, \`make run\` continues
 Remove         make clean    the cluster with its data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -33,3 +34,22 @@ def system_identifier(data: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return str(struct.unpack("=Q", head)[0]) if len(head) == 8 else None
+
+
+def unfinished(data: Path) -> Path:
+    """The file beside a data directory that says: an unfinished copy of ours, never in use, of no value."""
+    return data.with_name(f"{data.name}.copying")
+
+
+def clear(data: Path) -> None:
+    """Remove everything in a data directory, and what its tablespaces hold."""
+    for link in (data / "pg_tblspc").glob("*"):
+        if link.is_symlink():
+            for entry in Path(os.path.realpath(link)).glob("PG_*"):
+                shutil.rmtree(entry, ignore_errors=True)
+    for name in os.listdir(data) if data.is_dir() else ():
+        path = data / name
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        elif name != "lost+found":
+            shutil.rmtree(path)

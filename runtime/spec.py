@@ -79,12 +79,16 @@ class CloneSpec:
 
 @dataclass(frozen=True)
 class FollowSpec:
-    """The cluster that this one follows, by streaming from `host`, through its archive, or both."""
+    """The cluster that this one follows, by streaming from `host`, through its archive, or both; the rest as in StoreSpec,
+    for members that are made from its archive."""
 
     source: SourceSpec | None
     host: str | None
     port: int
     slot: str | None
+    downloads: int = 4
+    threshold_megabytes: int = 10240
+    threshold_percentage: int = 30
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,16 @@ class Spec:
     store: StoreSpec | None = None
     clone: CloneSpec | None = None
     follow: FollowSpec | None = None
+
+    @property
+    def run(self) -> Path:
+        """The folder of everything that was generated at boot; on tmpfs, for our own user only."""
+        return self.patroni.parent
+
+    @property
+    def replica_why(self) -> Path:
+        """The file with the last decision about where this member is made from."""
+        return self.log.parent / "replica-why.json"
 
 
 def _paths(raw: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Exit(IntEnum):
     REFUSED = 5, "It would not be safe: data that is not ours, a directory that surprises, an owner that is wrong."
     BUG = 6, "An unexpected exception; the log has its traceback. Please report it."
     PROGRAM = 7, "A supervised program failed for good; the last line of the log names it and its reason."
+    UNPROVEN = 8, "A restore drill failed, or was skipped: the backup is not proven."
     UNSURE = 254, "`restore_command` in recovery to a target: stop here and do not promote."
 
 

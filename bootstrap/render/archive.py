@@ -135,4 +135,7 @@ def _follow(node: Node, used: set[str]) -> dict[str, Any] | None:
     return {
         "source": _source(node, "STANDBY_") if "STANDBY_" in used else None,
         "host": values["STANDBY_HOST"], "port": values["STANDBY_PORT"], "slot": values["STANDBY_PRIMARY_SLOT_NAME"],
+        "downloads": values["DOWNLOAD_CONCURRENCY"],
+        "threshold_megabytes": values["WALE_BACKUP_THRESHOLD_MEGABYTES"],
+        "threshold_percentage": values["WALE_BACKUP_THRESHOLD_PERCENTAGE"],
     }

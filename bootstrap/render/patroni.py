@@ -11,7 +11,7 @@ import yaml
 import runtime
 from bootstrap import parameters, storage
 from runtime import archive
-from runtime.replica import from_archive, from_backup, from_leader
+from runtime.replica import from_backup, from_leader
 from runtime.spec import ENVIRONMENT
 from runtime.steward import post_init
 
@@ -63,6 +63,12 @@ def _hba(node: Node) -> list[str]:
 def _postgresql(node: Node) -> dict[str, Any]:
     settings, layout = node.settings, node.layout
     verify = {"sslmode": "verify-ca", "sslrootcert": str(layout.trusted)}
+    superuser = {"username": settings["PGUSER_SUPERUSER"], "password": node.credentials.superuser.reveal()}
+    standby = {"username": settings["PGUSER_STANDBY"], "password": node.credentials.standby.reveal()}
+    # A cluster that is followed has another authority. There nobody can be in between who does not know the password,
+    # because the login is bound to the TLS session. Unix sockets have none, so Patroni replicates from itself by TCP.
+    elsewhere = settings["STANDBY_HOST"] is not None
+    bound = {"sslmode": "require", "channel_binding": "require"}
     return {
         "listen": f"*:{settings['PGPORT']}",
         "connect_address": node.pg_address,
@@ -70,12 +76,11 @@ def _postgresql(node: Node) -> dict[str, Any]:
         "pgpass": str(layout.run / "pgpass"),
         "bin_name": {"pg_isready": PG_ISREADY},
         "use_unix_socket": True,
-        "use_unix_socket_repl": True,
+        "use_unix_socket_repl": not elsewhere,
         "authentication": {
-            "superuser": {"username": settings["PGUSER_SUPERUSER"], "password": node.credentials.superuser.reveal(),
-                          **verify},
-            "replication": {"username": settings["PGUSER_STANDBY"], "password": node.credentials.standby.reveal(),
-                            **verify},
+            "superuser": {**superuser, **verify},
+            "replication": {**standby, **(bound if elsewhere else verify)},
+            **({"rewind": {**superuser, **bound}} if elsewhere else {}),
         },
         "pg_ident": [f"spilo {node.facts.user} all"],
         **_replicas(node),
@@ -90,32 +95,38 @@ def _postgresql(node: Node) -> dict[str, Any]:
 def _replicas(node: Node) -> dict[str, Any]:
     """How a replica is made, and where it finds WAL that the primary no longer has."""
     spec = str(node.layout.steward)
-    leader = {"from_leader": {"command": from_leader.command(spec), "keep_data": False}}
+    methods: dict[str, Any] = {"from_leader": {"command": from_leader.command(spec), "keep_data": False}}
+    if storage.followed(node.settings):  # only the section standby_cluster names it, so it ends with the following
+        methods["from_source"] = {"command": from_backup.command(spec, source=True), "keep_data": False, "no_leader": True}
     if not storage.archived(node.settings):
-        return {"create_replica_methods": ["from_leader"], **leader}
+        return {"create_replica_methods": ["from_leader"], **methods}
     return {
         "create_replica_methods": ["from_backup", "from_leader"],
         "from_backup": {"command": from_backup.command(spec), "keep_data": False},
-        **leader,
+        **methods,
         "recovery_conf": {"restore_command": archive.fetch_command(str(node.layout.archive_socket), "standby")},
     }
+
+
+def _standby_cluster(node: Node) -> dict[str, Any]:
+    """The cluster that this one follows, until a person promotes it (`spilo promote`)."""
+    settings = node.settings
+    source, host, slot = storage.followed(settings), settings["STANDBY_HOST"], settings["STANDBY_PRIMARY_SLOT_NAME"]
+    if not (source or host):
+        return {}
+    restore = archive.fetch_command(str(node.layout.source_socket), "standby")
+    return {"standby_cluster": {
+        **({"host": host, "port": settings["STANDBY_PORT"]} if host else {}),
+        **({"primary_slot_name": slot} if slot else {}),
+        **({"restore_command": restore} if source else {}),
+        "create_replica_methods": [*(["from_source"] if source else []), "from_leader"],
+    }}
 
 
 def _archiving(node: Node) -> dict[str, Any]:
     if not storage.archived(node.settings):
         return {"archive_mode": "off"}
     return {"archive_mode": "on", "archive_command": archive.push_command(str(node.layout.archive_socket))}
-
-
-def _bootstrap(node: Node) -> dict[str, Any]:
-    """How a cluster that has no data yet gets it. Without a method it is an empty one, unless the governor finds an
-    archive of it and chooses `archive` (runtime/governor.py)."""
-    empty = {"initdb": _initdb(node.settings["INITDB_LOCALE"])}
-    clone = storage.cloned(node.settings)
-    if not clone and not storage.archived(node.settings):
-        return empty
-    method = {"command": from_archive.command(str(node.layout.steward)), "keep_existing_recovery_conf": True}
-    return {**empty, "archive": method, **({"method": "archive"} if clone else {})}
 
 
 def _mandatory(node: Node) -> dict[str, Any]:
@@ -163,6 +174,7 @@ def _dcs(node: Node) -> dict[str, Any]:
         "failsafe_mode": True,
         **DURABILITY[node.settings["DURABILITY"]],
         "synchronous_node_count": 1,
+        **_standby_cluster(node),
         "postgresql": {
             "use_pg_rewind": True,
             "use_slots": True,
@@ -196,7 +208,8 @@ def configuration(node: Node) -> dict[str, Any]:
         "ctl": {"cacert": str(layout.trusted), "certfile": str(own), "keyfile": str(own.with_suffix(".key"))},
         "etcd3": _etcd(node),
         "bootstrap": {
-            **_bootstrap(node),
+            # Patroni only makes empty clusters; everything else is there before it starts (runtime/governor/).
+            "initdb": _initdb(settings["INITDB_LOCALE"]),
             "post_init": post_init.command(str(layout.steward)),
             "dcs": _dcs(node),
         },
@@ -224,10 +237,12 @@ def _given(tree: Mapping[str, Any]) -> set[str]:
 def dynamic(configuration: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The part that lives in etcd and is the same for all members; the primary's steward keeps it up to date.
 
-    Without `max_connections`, unless SPILO_CONFIGURATION (`given`) has it: it follows from the memory of the member that
-    made the cluster, and must not change with whatever member is primary.
+    Without `standby_cluster`: following begins with a cluster and ends with `spilo promote`, and no primary may become a
+    standby because of its environment. Without `max_connections`, unless SPILO_CONFIGURATION (`given`) has it: it follows
+    from the memory of the member that made the cluster, and must not change with whatever member is primary.
     """
-    part = {key: value for key, value in configuration["bootstrap"]["dcs"].items() if key != ENVIRONMENT}
+    part = {key: value for key, value in configuration["bootstrap"]["dcs"].items()
+            if key not in (ENVIRONMENT, "standby_cluster")}
     if "max_connections" in _given(given.get("bootstrap", {}).get("dcs", {})):
         return part
     shared = {name: value for name, value in part["postgresql"]["parameters"].items() if name != "max_connections"}

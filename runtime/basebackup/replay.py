@@ -41,7 +41,7 @@ SETTINGS = {
 # What prepared transactions, locks and the like in the log need, by its name in pg_controldata.
 _SIZES = {"max_connections": "max_connections", "max_worker_processes": "max_worker_processes", "max_wal_senders": "max_wal_senders",
           "max_prepared_xacts": "max_prepared_transactions", "max_locks_per_xact": "max_locks_per_transaction",
-          "track_commit_timestamp": "track_commit_timestamp"}
+          "track_commit_timestamp": "track_commit_timestamp", "wal_log_hints": "wal_log_hints"}
 
 
 @dataclass(frozen=True)

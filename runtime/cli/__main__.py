@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from runtime.cli import access, ask, history, logs, maintenance, restart, status, switchover
+from runtime.cli import access, ask, backup, history, logs, maintenance, promote, recover, replica, restart, status, switchover
 from runtime.cli.people import serve
 from runtime.spec import DEFAULT
 
@@ -22,7 +22,8 @@ EPILOG = """examples:
   docker exec -it NODE spilo logs -f --program patroni
 
 exit codes: 0 done; 2 usage; 3 the members' settings differ; 4 not now, try again
-(status: no primary); 5 refused as unsafe, or not confirmed; 6 a bug.
+(status: no primary); 5 refused as unsafe, or not confirmed; 6 a bug; 8 a backup
+is not proven.
 `spilo COMMAND --help` says more about a command.
 """
 
@@ -41,7 +42,7 @@ def parser() -> Parser:
     root.add_argument("--spec", metavar="PATH", default=os.environ.get("SPILO_STEWARD", DEFAULT),
                       help=f"what the boot wrote for the tools (default: $SPILO_STEWARD, or {DEFAULT})")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (status, switchover, restart, maintenance, history, logs, access):
+    for module in (status, switchover, promote, recover, replica, restart, maintenance, backup, history, logs, access):
         module.add(commands)
     return root
 

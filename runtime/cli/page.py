@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+from runtime.cli import stored
 from runtime.cli.people import paint, size, table
 from runtime.cli.view import EtcdView, Failsafe, Member, Status, Volume
 
@@ -33,8 +36,8 @@ def _failsafe(failsafe: Failsafe) -> tuple[str, str | None]:
             else "off: without etcd the primary stops serving"), None
 
 
-def facts(status: Status) -> list[tuple[str, str, str | None]]:
-    """(what, how it is, colour or None) for the lines above the table."""
+def facts(status: Status, now: float | None = None) -> list[tuple[str, str, str | None]]:
+    """(what, how it is, colour or None) for the lines above the table; `now` in seconds since the epoch."""
     paused = ("PAUSED: nothing fails over or restarts by itself; `spilo resume` ends it", "yellow")
     lines = [
         ("durability", status.durability.words, None if status.durability.holds else "yellow"),
@@ -47,6 +50,8 @@ def facts(status: Status) -> list[tuple[str, str, str | None]]:
         lines.append(("switchover", f"at {planned.get('at')}, to {planned.get('to', 'the best replica')}", "yellow"))
     if status.volume:
         lines.append(("volume", *_volume(status.volume)))
+    if status.stored:
+        lines += stored.lines(status.stored, time.time() if now is None else now)
     if status.certificates:
         first = min(status.certificates, key=lambda one: one.days_left)
         lines.append(("certificate", f"{first.days_left:.0f} days left", "red" if first.days_left < SOON else None))
@@ -76,11 +81,12 @@ def notes(member: Member) -> list[str]:
     return lines
 
 
-def render(status: Status, colour: bool = False) -> str:
+def render(status: Status, colour: bool = False, now: float | None = None) -> str:
     """The whole page."""
     identifier = f", system {status.system_identifier}" if status.system_identifier else ""
     lines = [paint(f"cluster {status.scope}{identifier}", "bold", colour)]
-    for what, text, tone in facts(status):
+    lines += [paint(f"  WARNING: {text}", "red", colour) for text in status.warnings]
+    for what, text, tone in facts(status, now):
         lines.append(f"  {what:<12} {paint(text, tone, colour) if tone else text}")
     top, *rows = table(HEAD, [row(one, status.member) for one in status.members], right=("TL", "LAG", "REPLAY"))
     lines += ["", paint(top, "bold", colour)]

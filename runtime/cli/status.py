@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import shutil
@@ -16,8 +17,11 @@ import yaml
 from runtime.api import Api, Unanswered
 from runtime.authority import days_left
 from runtime.cli import ask, page, view
+from runtime.cli import stored as archived
 from runtime.cli.people import coloured
+from runtime.cli.stored import Stored
 from runtime.etcd import Etcd, Unreachable
+from runtime.records import Records
 from runtime.spec import Spec
 from runtime.trouble import Exit, Trouble
 
@@ -26,7 +30,7 @@ EVERY = 2.0  # seconds between two looks of --watch
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
-        "status", help="the cluster at a glance: members, lag, durability, etcd, volume",
+        "status", help="the cluster at a glance: members, lag, durability, etcd, volume, backups",
         description="The cluster at a glance. * marks the member that was asked. ROLE quorum or sync: a replica that "
                     "commits wait for. LAG: WAL not received yet, REPLAY: not visible yet. "
                     "Exit code 0 if there is a running primary, else 4.")
@@ -98,6 +102,25 @@ def answers(spec: Spec) -> view.Answers:
     return view.Answers(own, listed, config.result(), {**ask.live(spec, others), spec.member: own})
 
 
+def stored(spec: Spec, primary: bool) -> Stored | None:
+    """What is known of the store, without asking it. Of the archiver the primary has the last word, the others what was
+    recorded of it."""
+    if spec.store is None:
+        return None
+    now = datetime.datetime.now()  # schedules are in the container's time zone
+    try:
+        records = Records(spec)
+        backup = archived.backup(records.get("backup"), spec.store.schedule, now)
+        drill = archived.drill(records.get("drill"), spec.store.verify_schedule, now)
+        recorded = records.get("archive")
+    except Unreachable:
+        backup, drill, recorded = archived.Backup("unknown"), archived.Drill("unknown"), None
+    if primary:
+        with contextlib.suppress(OSError, ValueError):
+            recorded = {**json.loads(spec.store.status.read_text(encoding="utf-8")), "member": spec.member}
+    return Stored(archived.archive(recorded), backup, drill)
+
+
 def look(spec: Spec) -> view.Status:
     """Everything, asked now."""
     with open(spec.patroni, encoding="utf-8") as file:
@@ -105,7 +128,8 @@ def look(spec: Spec) -> view.Status:
     with ThreadPoolExecutor(1) as pool:
         reached = pool.submit(etcd, spec, config)
         said = answers(spec)
-        here = view.Here(spec.scope, spec.member, reached.result(), volume(spec), certificates(spec))
+        here = view.Here(spec.scope, spec.member, reached.result(), volume(spec), certificates(spec),
+                         stored(spec, said.own.get("role") == "primary"))
         return view.status(here, said)
 
 

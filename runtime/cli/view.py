@@ -18,6 +18,9 @@
     etcd                reachable; version; members: names, null when not known; problems: list of texts
     volume              path, total_bytes, used_bytes, free_bytes (what this user can still write); null when not known
     certificates        list of {path, days_left}, of this member
+    stored              null without an object store, else: archive, backup and drill as in runtime/cli/stored.py, moments
+                        in seconds since the epoch
+    warnings            list of texts: what must not be overlooked
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from runtime.cli.stored import Stored, warnings
 
 ROLES = {"leader": "primary", "standby_leader": "standby leader", "quorum_standby": "quorum", "sync_standby": "sync"}
 
@@ -106,6 +111,8 @@ class Status:
     etcd: EtcdView
     volume: Volume | None
     certificates: tuple[Certificate, ...]
+    stored: Stored | None = None
+    warnings: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """The documented shape, ready to be dumped."""
@@ -185,11 +192,20 @@ def confirming(primary: Mapping[str, Any]) -> int:
     return len([one for one in senders if one.get("sync_state") in ("quorum", "sync")])
 
 
+def followed(config: Mapping[str, Any]) -> str:
+    """What a standby cluster follows; empty for any other cluster."""
+    section = config.get("standby_cluster") or {}
+    ways = [f"{section['host']}:{section.get('port') or 5432}"] if section.get("host") else []
+    return " and ".join([*ways, *(["an archive"] if section.get("restore_command") else [])])
+
+
 def durability(config: Mapping[str, Any] | None, members: tuple[Member, ...],
                primary: Mapping[str, Any] | None) -> Durability:
     """What a commit waits for now; `primary` is the GET /patroni of the running primary, None if there is none."""
     connected = confirming(primary or {})
     mode = _mode(config)
+    if other := followed(config or {}):
+        return Durability(mode, primary is not None, 0, 0, f"follows {other}, accepts no writes (`spilo promote` ends that)")
     waits = min(connected, max(1, int((config or {}).get("synchronous_node_count") or 1))) if mode != "async" else 0
     held = f"commits wait for {waits} of {connected} replica{'s' if connected != 1 else ''}"
     if primary is None:
@@ -233,6 +249,7 @@ class Here:
     etcd: EtcdView
     volume: Volume | None
     certificates: tuple[Certificate, ...]
+    stored: Stored | None = None
 
 
 def status(here: Here, answers: Answers) -> Status:
@@ -249,4 +266,5 @@ def status(here: Here, answers: Answers) -> Status:
         bool(answers.cluster.get("pause") or (not here.etcd.reachable and answers.own.get("pause"))),
         Failsafe(active or bool((answers.config or {}).get("failsafe_mode")), active),
         answers.cluster.get("scheduled_switchover"), members, here.etcd, here.volume, here.certificates,
+        here.stored, warnings(here.stored),
     )

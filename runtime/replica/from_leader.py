@@ -17,10 +17,8 @@ import threading
 import time
 from pathlib import Path
 
-import psycopg2
-from psycopg2.extras import PhysicalReplicationConnection
-
 from runtime.log import Log
+from runtime.replica.slot import followed, held, slot_name
 from runtime.spec import load
 from runtime.tool import tool
 from runtime.trouble import Exit, Trouble, run
@@ -39,38 +37,6 @@ def marker(data: Path) -> Path:
     return data.with_name(f"{data.name}.copying")
 
 
-def slot_name(member: str) -> str:
-    """The name that Patroni gives to the slot of a member."""
-    from patroni.dcs import slot_name_from_member_name
-
-    return str(slot_name_from_member_name(member))
-
-
-def register(connstring: str, slot: str) -> bool:
-    """Make sure that the primary has the slot, with its WAL reserved. True if it was made here; raises Trouble."""
-    try:
-        connection = psycopg2.connect(connstring, connection_factory=PhysicalReplicationConnection, connect_timeout=5)
-    except psycopg2.Error as error:
-        raise Trouble(Exit.RETRY, "the primary cannot be reached for replication", str(error).strip()) from None
-    with connection.cursor() as cursor:
-        cursor.execute(f"READ_REPLICATION_SLOT {slot}")
-        if cursor.fetchone()[0] is not None:
-            return False
-        cursor.execute(f"CREATE_REPLICATION_SLOT {slot} PHYSICAL (RESERVE_WAL)")
-        return True
-
-
-def unregister(connstring: str, slot: str) -> None:
-    """Drop the slot again, so that a copy that failed does not hold the primary's WAL."""
-    try:
-        connection = psycopg2.connect(connstring, connection_factory=PhysicalReplicationConnection, connect_timeout=5)
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP_REPLICATION_SLOT {slot}")
-        LOG.info("replication slot dropped again", slot=slot)
-    except psycopg2.Error as error:
-        LOG.warning("replication slot could not be dropped, Patroni will", slot=slot, error=str(error).strip())
-
-
 def progress(line: str) -> tuple[int, int] | None:
     """(done, total) in bytes from a line of `pg_basebackup --progress`, None for any other line."""
     match = re.match(r"\s*(\d+)/(\d+) kB", line)
@@ -85,10 +51,11 @@ def end_with(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def copy(connstring: str, slot: str, data: Path) -> None:
-    """Copy the primary's files, with progress in the log; raises Trouble with what pg_basebackup said."""
-    arguments = ["pg_basebackup", f"--pgdata={data}", f"--dbname={connstring}", f"--slot={slot}", "--wal-method=stream",
-                 "--checkpoint=fast", "--progress", "--no-password"]
+def copy(connstring: str, slot: str | None, data: Path) -> None:
+    """Copy the primary's files, with progress in the log; without a slot pg_basebackup takes a temporary one. Raises
+    Trouble with what pg_basebackup said."""
+    arguments = ["pg_basebackup", f"--pgdata={data}", f"--dbname={connstring}", "--wal-method=stream", "--checkpoint=fast",
+                 "--progress", "--no-password", *([f"--slot={slot}"] if slot else [])]
     start = told = time.monotonic()
     said: list[str] = []
     amount = (0, 0)
@@ -122,17 +89,16 @@ def main() -> None:
     parser.add_argument("--scope")
     parser.add_argument("--role")
     options, _ = parser.parse_known_args()
-    slot = slot_name(load(options.spec).member)
-    ours = register(options.connstring, slot)
-    LOG.info("replication slot registered on the primary", slot=slot, new=str(ours).lower())
+    spec = load(options.spec)
     mark = marker(options.datadir)
-    mark.touch(0o600)
-    try:
-        copy(options.connstring, slot, options.datadir)
-    except BaseException:
-        if ours:
-            unregister(options.connstring, slot)
-        raise
+    if other := followed(spec, options.connstring):  # slots there are the business of a person there
+        LOG.info("copying the cluster that is followed", host=other.host, slot=other.slot or "temporary")
+        mark.touch(0o600)
+        copy(options.connstring, other.slot, options.datadir)
+    else:
+        with held(options.connstring, slot_name(spec.member), LOG) as slot:
+            mark.touch(0o600)
+            copy(options.connstring, slot.name, options.datadir)
     mark.unlink()
 
 

@@ -3,6 +3,7 @@
 certificates  issued anew before they end, given ones copied again when their file changes
 roles         the passwords and rights that the environment says, on the primary
 dynamic       the cluster-wide part of Patroni's configuration in etcd, on the primary
+holders       which members have data, on the primary
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from runtime.api import Api, Unanswered
 from runtime.log import Log
 from runtime.spec import Spec, load
 from runtime.steward import certificates, dynamic, roles
+from runtime.steward.holders import Keeper
 from runtime.trouble import Exit, run
 
 LOG = Log("steward")
@@ -25,6 +26,7 @@ class Steward:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.api = Api(spec)
+        self.holders = Keeper(spec, self.api, LOG)
         self.done: set[str] = set()
         self.reload = False
         self.until_certificates = CERTIFICATES  # the boot has just issued them
@@ -44,6 +46,7 @@ class Steward:
             if role != "primary":
                 self.done.clear()
                 return
+            self.holders.look()
             if "roles" not in self.done:
                 roles.apply(self.spec, LOG)
                 self.done.add("roles")

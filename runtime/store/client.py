@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class Store:
             self.client: Any = boto3.Session().client(
                 "s3", endpoint_url=endpoint,
                 region_name=os.environ.get("AWS_REGION") or ("us-east-1" if endpoint else None),
-                config=Config(s3={"addressing_style": style}, max_pool_connections=64, tcp_keepalive=True,  # type: ignore[arg-type]
+                config=Config(s3={"addressing_style": style}, max_pool_connections=64, tcp_keepalive=True,
                               connect_timeout=min(5, timeout), read_timeout=timeout,
                               retries={"total_max_attempts": attempts, "mode": "standard"}, **required))
         encryption = os.environ.get("WALE_S3_SSE") or ("none" if endpoint else "AES256")
@@ -112,9 +113,10 @@ class Store:
         with self.stream(key) as body:
             return body.length
 
-    def upload(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Write an object of unknown length, in parts; nothing is there before all of it is. Returns its bytes."""
-        parts = _parts(chunks)
+    def upload(self, key: str, chunks: Iterable[bytes], *, part: int = PART) -> int:
+        """Write an object of unknown length, in parts of `part` bytes, about two of which are in memory at any time; nothing
+        is there before all of it is. Returns its bytes."""
+        parts = _parts(chunks, part)
         first = next(parts, b"")
         second = next(parts, None)
         if second is None:
@@ -123,28 +125,22 @@ class Store:
         with explained(f"put {key}"):
             upload = self.client.create_multipart_upload(**self._at(key), **self._extra)["UploadId"]
         try:
-            return self._upload_parts(key, upload, first, second, parts)
+            sending = itertools.chain([first, second], parts)
+            del first, second  # not to be held until the last one is sent
+            return self._upload_parts(key, upload, sending)
         except BaseException:
             with contextlib.suppress(ClientError, BotoCoreError, OSError):
                 self.client.abort_multipart_upload(**self._at(key), UploadId=upload)
             raise
 
-    def _upload_parts(self, key: str, upload: str, first: bytes, second: bytes, rest: Iterator[bytes]) -> int:
+    def _upload_parts(self, key: str, upload: str, parts: Iterator[bytes]) -> int:
         done: list[dict[str, Any]] = []
         total = 0
-
-        def send(data: bytes) -> None:
-            nonlocal total
-            number = len(done) + 1
+        for number, data in enumerate(parts, 1):
             with explained(f"put {key} part {number}"):
                 answer = self.client.upload_part(**self._at(key), UploadId=upload, PartNumber=number, Body=data)
             done.append({"PartNumber": number, "ETag": answer["ETag"]})
             total += len(data)
-
-        send(first)
-        send(second)
-        for part in rest:
-            send(part)
         with explained(f"put {key}"):
             self.client.complete_multipart_upload(**self._at(key), UploadId=upload, MultipartUpload={"Parts": done})
         return total
@@ -160,7 +156,7 @@ class Store:
                     yield Object(one["Key"][len(self._full("")):], one["Size"], one["LastModified"].timestamp(),
                                  one.get("ETag", "").strip('"'))
 
-    def folders(self, prefix: str) -> list[str]:
+    def folders(self, prefix: str) -> Sequence[str]:
         """The folders right below `prefix` (which ends in /), each with a / at its end."""
         with explained(f"list {prefix}"):
             pages = self.client.get_paginator("list_objects_v2").paginate(
@@ -169,7 +165,7 @@ class Store:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there count as deleted. Raises where one stayed."""
-        everything = list(keys)
+        everything = [*keys]
         for start in range(0, len(everything), 1000):  # as many as one request takes
             some = everything[start : start + 1000]
             with explained(f"delete {some[0]}"):
@@ -183,7 +179,7 @@ class Store:
         """Whether the store refuses to overwrite when told to; tried once, with an object of ours."""
         if self._conditional is None:
             with self._canary() as key:
-                self.put(key, b"1", new=True)
+                self.put(key, b"1")
                 try:
                     self.put(key, b"2", new=True)
                     self._conditional = False
@@ -215,16 +211,16 @@ class Store:
         self.delete([key])
 
 
-def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks gathered into parts of PART bytes and one rest."""
+def _parts(chunks: Iterable[bytes], part: int = PART) -> Iterator[bytes]:
+    """The chunks gathered into parts of so many bytes and one rest."""
     waiting: list[bytes] = []
     have = 0
     for chunk in chunks:
         waiting.append(chunk)
         have += len(chunk)
-        if have >= PART:
+        if have >= part:
             whole = b"".join(waiting)
-            yield whole[:PART]
-            waiting, have = [whole[PART:]], have - PART
+            yield whole[:part]
+            waiting, have = [whole[part:]], have - part
     if have:
         yield b"".join(waiting)

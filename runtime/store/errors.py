@@ -51,6 +51,8 @@ def explain(error: Exception, what: str) -> StoreError:
         return Absent(text)
     if code in ("PreconditionFailed", "412"):
         return Exists(text)
+    if code == "NotImplemented":  # 501: asking again does not help
+        return Denied(text)
     if status >= 500 or status in (0, 408, 409, 429) or code in PASSING:
         return Unanswered(text)
     return Denied(text)

@@ -6,4 +6,5 @@
     faults   how long writes pause, with our timings against Patroni's defaults
     durability  what each DURABILITY loses when the primary is cut off, and how it does without replicas
     proxies  the local etcd proxy against `etcd gateway` and against no proxy at all
+    wal      archiving and restoring WAL, base backups: ours against WAL-E, pgBackRest and what PostgreSQL brings
 """

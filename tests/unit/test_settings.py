@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap import kinds, storekinds, settings
+from bootstrap import kinds, settings, storekinds
 from bootstrap.__main__ import effective
 from bootstrap.kinds import Secret
 from bootstrap.settings import GROUPS, TABLE, Setting

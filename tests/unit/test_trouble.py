@@ -67,6 +67,6 @@ def test_codes() -> None:
     """The codes are a promise to those who read them, and each says what it means."""
     assert {code.name: int(code) for code in Exit} == {
         "OK": 0, "ABSENT": 1, "USAGE": 2, "SETTINGS": 3, "RETRY": 4, "REFUSED": 5, "BUG": 6, "PROGRAM": 7,
-        "UNSURE": 254,
+        "UNPROVEN": 8, "UNSURE": 254,
     }
     assert all(code.meaning.endswith(".") for code in Exit)

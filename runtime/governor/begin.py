@@ -1,0 +1,148 @@
+"""Brings a member that has no data to where Patroni can start: waits, recovers the cluster from its archive, or copies another.
+
+Stores are opened in processes of their own: Patroni, which this process becomes, must not inherit their variables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from runtime import postgres
+from runtime.etcd import Lock, Unreachable
+from runtime.governor.cluster import Cluster, patiently
+from runtime.governor.origin import Do, Facts, Stored, Verdict, asks_store, decide
+from runtime.holders import KEY, Holders, renounce
+from runtime.log import Log
+from runtime.spec import Spec
+from runtime.tool import tool
+from runtime.trouble import Exit, Trouble
+
+LOOK = 1.0  # seconds between two looks
+SAY_AGAIN = 60.0
+
+
+@contextlib.contextmanager
+def alone(data: Path) -> Iterator[int]:
+    """Wait until nobody works on the data directory any more: a predecessor that was killed may have left a child, which
+    keeps the file open that this gives."""
+    data.parent.mkdir(0o700, parents=True, exist_ok=True)
+    with open(data.with_name(f"{data.name}.lock"), "a", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+class Begin:
+    """One member's way to its data. `last_words` is where a refusal leaves its reason."""
+
+    def __init__(self, cluster: Cluster, spec: Spec, spec_path: str, last_words: Path, log: Log) -> None:
+        self.cluster, self.spec, self.path, self.last_words, self.log = cluster, spec, spec_path, last_words, log
+        self.began = time.monotonic()
+        self._said = ("", 0.0)
+
+    def run(self) -> int:
+        """Return when Patroni can start; raises Trouble, or returns the code of the tool that refused."""
+        with alone(self.spec.data):
+            if postgres.unfinished(self.spec.data).exists():
+                self.log.warning("data of a start that was interrupted is removed", path=self.spec.data)
+                postgres.clear(self.spec.data)
+                postgres.unfinished(self.spec.data).unlink()
+        if postgres.is_empty(self.spec.data) and patiently(
+                lambda: renounce(self.cluster.etcd, self.cluster.root, self.spec.member), self.log):
+            self.log.warning("this member has lost its data, and says so to the others", key=self.cluster.root + KEY)
+        while True:
+            facts, known = self.look()
+            verdict = decide(facts)
+            if verdict.do is Do.START:
+                if not facts.data:
+                    self.log.info("Patroni starts without data", why=verdict.sentence)
+                return Exit.OK
+            if verdict.do is Do.REFUSE:
+                raise Trouble(Exit.REFUSED, verdict.sentence, verdict.seen, verdict.hint)
+            if verdict.do is not Do.WAIT:
+                code = self.make(verdict, facts, known)
+                if code is not None:
+                    return code
+            else:
+                self.say(verdict)
+            time.sleep(LOOK)
+
+    def look(self) -> tuple[Facts, str | None]:
+        """(what is known now, the text of the list of holders that it was read from)."""
+        known = self.cluster.get(KEY)
+        leader, alive = self.cluster.leader()
+        facts = Facts(
+            self.spec.member, not postgres.is_empty(self.spec.data), self.cluster.get("initialize"), leader, alive,
+            Holders.parse(known), self.spec.store is not None, self.spec.clone is not None, self.spec.follow is not None,
+            waited=time.monotonic() - self.began)
+        if asks_store(facts):
+            facts = replace(facts, stored=self.ask_store())
+        return facts, known
+
+    def ask_store(self) -> Stored:
+        done = subprocess.run(self.command("look"), stdout=subprocess.PIPE, text=True, check=False, stdin=subprocess.DEVNULL)
+        try:
+            value = json.loads(done.stdout)
+            return Stored(value["state"], value["text"])
+        except (ValueError, KeyError, TypeError):
+            return Stored("silent", f"looking into it ended with {done.returncode}: {done.stdout.strip()}")
+
+    def command(self, *words: str) -> tuple[str, ...]:
+        return tool("runtime.replica.from_archive", *words, f"--spec={self.path}")
+
+    def say(self, verdict: Verdict) -> None:
+        """The sentence of a wait, when it is new and then once a minute."""
+        said, at = self._said
+        now = time.monotonic()
+        text = f"{verdict.sentence} {verdict.seen}"
+        if text == said and now - at < SAY_AGAIN:
+            return
+        self._said = text, now
+        self.log.warning(verdict.sentence, seconds=round(now - self.began),
+                         **{name: value for name, value in (("seen", verdict.seen), ("hint", verdict.hint)) if value})
+
+    def make(self, verdict: Verdict, facts: Facts, known: str | None) -> int | None:
+        """Make the data, as the only member that does; the exit code, None: look again."""
+        lock = Lock(self.cluster.etcd, self.cluster.root + "spilo/begin-lock", {"member": self.spec.member, "since": time.time()})
+        try:
+            with lock:
+                if (self.cluster.get(KEY), self.cluster.get("initialize"), self.cluster.get("leader")) != (known, facts.initialize, None):
+                    return None
+                self.log.warning(verdict.sentence, seen=verdict.seen, cluster=facts.initialize or "new")
+                with alone(self.spec.data) as held:
+                    command = self.command("clone" if verdict.do is Do.CLONE else "recover", f"--last-words={self.last_words}")
+                    code = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, pass_fds=[held]).returncode
+                if code in (Exit.REFUSED, Exit.SETTINGS, Exit.BUG):
+                    return code
+                if code:
+                    self.say(Verdict(Do.WAIT, "the data could not be brought here, trying again", f"the lines above say why, code {code}"))
+                    return None
+                lock.check()
+                if self.settle(facts, known):
+                    return Exit.OK
+        except Trouble as trouble:
+            if trouble.code != Exit.RETRY:
+                raise
+            self.say(Verdict(Do.WAIT, "waiting, because another member may be bringing the data back", trouble.detail))
+        except Unreachable as error:
+            self.log.warning("etcd does not answer", error=error)
+        return None
+
+    def settle(self, facts: Facts, known: str | None) -> bool:
+        """Give the data to the cluster; where the cluster has gone on without it meanwhile, it is removed again."""
+        system = postgres.system_identifier(self.spec.data)
+        assert system is not None
+        if self.cluster.settle(facts.initialize, known, system):
+            self.log.info("the data is the cluster's from now on", system=system)
+            return True
+        self.log.warning("the cluster has gone on meanwhile, what was brought back is removed")
+        os.sync()
+        postgres.clear(self.spec.data)
+        return False

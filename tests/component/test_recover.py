@@ -1,0 +1,114 @@
+"""A cluster that lost its disks, and perhaps etcd, comes back from its archive with everything that was archived; one whose
+data may still be somewhere waits, and says for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.component.lost import BUCKET, World, ended, lose, ours, says, world
+from tests.component.stored import archived, backed_up, spilo
+from tests.component.support import Node, eventually, running
+from tests.component.test_cluster import streams
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[World]:
+    """etcd and a store."""
+    with world() as made:
+        yield made
+
+
+def rows(node: Node) -> list[int]:
+    return [number for (number,) in node.sql("SELECT x FROM t ORDER BY x")]
+
+
+def test_all_disks_lost(there: World) -> None:
+    """Members that have all lost their disks bring the cluster back from the archive with every archived commit, one of them
+    doing it; until the last of them has said so they wait for it. Afterwards the cluster archives on, on a timeline of its
+    own, in the same archive, and replicas join."""
+    one, two = there.member("lost", "one"), there.member("lost", "two")
+    with running(one, two):
+        one.start()
+        one.until("primary", 60)
+        one.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS x")
+        two.start()
+        two.until("replica", 60)
+        eventually(lambda: '["one", "two"]' in there.known("lost", "spilo/holders"), 20, "both are known to have data")
+        backed_up(one)
+        one.sql("INSERT INTO t SELECT generate_series(1001, 2000)")
+        archived(one)
+        system, before = one.control("Database system identifier"), there.objects("lost")
+
+        lose(one, two)
+        two.start()
+        line = says(two, "waiting for a member that has data", 60)
+        assert "data on one" in line and "spilo recover" in line
+        assert there.known("lost", "initialize") == system
+        one.start()
+        eventually(lambda: "primary" in (one.role(), two.role()), 90, "one of them is primary again")
+        primary, other = (one, two) if one.role() == "primary" else (two, one)
+        other.until("replica", 60)
+        eventually(lambda: streams(primary, other), 30, "the other streams")
+        assert rows(primary) == list(range(1, 2001)) == rows(other)
+        assert primary.control("Database system identifier") == system
+        assert sum("no member has data any more, so the archive is what there is" in node.text() for node in (one, two)) == 1
+        primary.sql("INSERT INTO t VALUES (2001)")
+        last = archived(primary)
+        after = there.objects("lost")
+        assert {name: after[name] for name in before} == before
+        assert any(name.endswith(".history.lzo") for name in set(after) - set(before)) and f"wal_005/{last}.lzo" in after
+
+
+def test_etcd_lost_too(there: World) -> None:
+    """A member that finds nothing in etcd and an archive that does not answer waits, because that may not be an empty one; when
+    it answers, the cluster comes back from it. With `spilo recover` a person gives up data that is waited for. Where a
+    segment is missing, the member ends and names it."""
+    node = there.member("gone", "solo")
+    with running(node):
+        node.start()
+        node.until("primary", 60)
+        node.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS x")
+        backed_up(node)
+        node.sql("INSERT INTO t SELECT generate_series(1001, 2000)")
+        archived(node)
+        node.sql("INSERT INTO t VALUES (-1)")  # was never archived
+
+        lose(node)
+        there.forget("gone")
+        there.store.kill()
+        node.start()
+        says(node, "waiting for the archive to say whether there was a cluster of this name .*does not answer")
+        there.store.start()
+        says(node, "etcd knows of no cluster, its archive does; members that have data may come first .*reachable from base_")
+        ours(node)
+        assert rows(node) == list(range(1, 2001))
+        assert "etcd knows of no cluster, so the archive is what there is" in node.text()
+        eventually(lambda: '["solo"]' in there.known("gone", "spilo/holders"), 20, "the member is known to have data")
+        code, text = spilo(node, "recover", "--yes")
+        assert code == 5 and "the cluster has a primary" in text
+        node.sql("INSERT INTO t VALUES (2001)")
+        needed = archived(node)
+        node.sql("INSERT INTO t VALUES (2002)")
+        archived(node)
+
+        lose(node)
+        system = there.known("gone", "initialize")
+        there.etcd.ctl("put", "/service/gone/spilo/holders", f'{{"system": "{system}", "members": ["ghost", "solo"]}}')
+        there.etcd.ctl("del", "/service/gone/leader")  # as after its time to live
+        node.start()
+        line = says(node, "waiting for a member that has data")
+        assert 'seen="data on ghost"' in line
+        code, text = spilo(node, "recover", "--yes")
+        assert code == 0 and "the data of ghost is given up" in text, text
+        ours(node)
+        assert rows(node) == list(range(1, 2003))
+
+        archived(node)
+        lose(node)
+        there.etcd.ctl("del", "/service/gone/leader")
+        there.store.client().delete_object(Bucket=BUCKET, Key=f"spilo/gone/wal/17/wal_005/{needed}.lzo")
+        node.start()
+        assert needed in ended(node, "no member has data any more, and the archive cannot bring it back")
+        assert not node.data.exists() or not any(node.data.iterdir())
