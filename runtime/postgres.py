@@ -36,6 +36,9 @@ def system_identifier(data: Path) -> str | None:
     return str(struct.unpack("=Q", head)[0]) if len(head) == 8 else None
 
 
+BEGINNING = "a cluster begins here\n"  # in the file `unfinished`: not a replica, but the governor's
+
+
 def unfinished(data: Path) -> Path:
     """The file beside a data directory that says: an unfinished copy of ours, never in use, of no value."""
     return data.with_name(f"{data.name}.copying")

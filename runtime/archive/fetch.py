@@ -27,7 +27,6 @@ from runtime.trouble import Exit
 
 TARGET = 60.0  # seconds that recovery to a target waits for the store
 TICK = 0.5
-CHUNK = 1 << 20  # bytes read from the store at a time
 
 
 class Unusable(Exception):
@@ -52,26 +51,12 @@ class Job:
     began: float = field(default_factory=time.monotonic)
 
 
-class _Buffered:
-    """Reads from the store in large pieces: a container is read in many small ones."""
-
-    def __init__(self, body: lzop.Readable) -> None:
-        self._body, self._have = body, memoryview(b"")
-
-    def read(self, count: int) -> bytes:
-        if len(self._have) < count:
-            more = self._body.read(max(CHUNK, count))
-            self._have = memoryview(bytes(self._have) + more)
-        part, self._have = self._have[:count], self._have[count:]
-        return bytes(part)
-
-
 def download(store: Store, name: str, to: Path) -> Found:
     """The file `name` into `to`, verified. Raises Absent and other StoreError, Unusable, OSError."""
     length, head = 0, b""
     try:
         with store.stream(key(name)) as body, open(to, "wb", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
-            for block in lzop.blocks(_Buffered(body)):
+            for block in lzop.blocks(body):
                 head = head or block[: 1 << 16]
                 length += len(block)
                 file.write(block)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,7 +25,10 @@ from runtime.tool import tool
 from runtime.trouble import Exit, Trouble
 
 LOOK = 1.0  # seconds between two looks
-SAY_AGAIN = 60.0
+LEASE = 20  # seconds for which nobody else begins when this member dies on the way
+AGAIN = 5.0  # seconds between two attempts to bring data here
+SAY_AGAIN = 60.0  # seconds between two lines of log for the same wait
+SAY_NEW = 10.0  # and where what is seen has changed
 
 
 @contextlib.contextmanager
@@ -45,18 +47,12 @@ class Begin:
     def __init__(self, cluster: Cluster, spec: Spec, spec_path: str, last_words: Path, log: Log) -> None:
         self.cluster, self.spec, self.path, self.last_words, self.log = cluster, spec, spec_path, last_words, log
         self.began = time.monotonic()
-        self._said = ("", 0.0)
+        self._said: tuple[Verdict | None, float] = None, 0.0
 
     def run(self) -> int:
         """Return when Patroni can start; raises Trouble, or returns the code of the tool that refused."""
         with alone(self.spec.data):
-            if postgres.unfinished(self.spec.data).exists():
-                self.log.warning("data of a start that was interrupted is removed", path=self.spec.data)
-                postgres.clear(self.spec.data)
-                postgres.unfinished(self.spec.data).unlink()
-        if postgres.is_empty(self.spec.data) and patiently(
-                lambda: renounce(self.cluster.etcd, self.cluster.root, self.spec.member), self.log):
-            self.log.warning("this member has lost its data, and says so to the others", key=self.cluster.root + KEY)
+            self.discard()
         while True:
             facts, known = self.look()
             verdict = decide(facts)
@@ -66,21 +62,35 @@ class Begin:
                 return Exit.OK
             if verdict.do is Do.REFUSE:
                 raise Trouble(Exit.REFUSED, verdict.sentence, verdict.seen, verdict.hint)
-            if verdict.do is not Do.WAIT:
-                code = self.make(verdict, facts, known)
-                if code is not None:
-                    return code
-            else:
+            if verdict.do is Do.WAIT:
                 self.say(verdict)
-            time.sleep(LOOK)
+                time.sleep(AGAIN if facts.stored else LOOK)
+                continue
+            code = self.make(verdict, facts, known)
+            if code is not None:
+                return code
+            self.discard()
+            time.sleep(AGAIN)
+
+    def discard(self) -> None:
+        """Remove data that was never made the cluster's. Whoever makes replicas marks them, too, and may still be at it."""
+        mark = postgres.unfinished(self.spec.data)
+        if mark.exists() and mark.read_text(encoding="ascii") == postgres.BEGINNING:
+            self.log.warning("data of a start that did not come to its end is removed", path=self.spec.data)
+            postgres.clear(self.spec.data)
+            mark.unlink()
 
     def look(self) -> tuple[Facts, str | None]:
         """(what is known now, the text of the list of holders that it was read from)."""
+        empty = postgres.is_empty(self.spec.data)
+        if empty and patiently(lambda: renounce(self.cluster.etcd, self.cluster.root, self.spec.member), self.log):
+            self.log.warning("this member has no data any more, and says so to the others", key=self.cluster.root + KEY)
         known = self.cluster.get(KEY)
         leader, alive = self.cluster.leader()
         facts = Facts(
-            self.spec.member, not postgres.is_empty(self.spec.data), self.cluster.get("initialize"), leader, alive,
-            Holders.parse(known), self.spec.store is not None, self.spec.clone is not None, self.spec.follow is not None,
+            self.spec.member, not empty, self.cluster.get("initialize"), leader, alive,
+            Holders.parse(known), self.spec.store is not None, self.spec.clone is not None,
+            self.spec.follow is not None and self.cluster.follows(),
             waited=time.monotonic() - self.began)
         if asks_store(facts):
             facts = replace(facts, stored=self.ask_store())
@@ -101,16 +111,16 @@ class Begin:
         """The sentence of a wait, when it is new and then once a minute."""
         said, at = self._said
         now = time.monotonic()
-        text = f"{verdict.sentence} {verdict.seen}"
-        if text == said and now - at < SAY_AGAIN:
+        if said and said.sentence == verdict.sentence and now - at < (SAY_AGAIN if said == verdict else SAY_NEW):
             return
-        self._said = text, now
+        self._said = verdict, now
         self.log.warning(verdict.sentence, seconds=round(now - self.began),
                          **{name: value for name, value in (("seen", verdict.seen), ("hint", verdict.hint)) if value})
 
     def make(self, verdict: Verdict, facts: Facts, known: str | None) -> int | None:
         """Make the data, as the only member that does; the exit code, None: look again."""
-        lock = Lock(self.cluster.etcd, self.cluster.root + "spilo/begin-lock", {"member": self.spec.member, "since": time.time()})
+        lock = Lock(self.cluster.etcd, self.cluster.root + "spilo/begin-lock", {"member": self.spec.member, "since": time.time()},
+                    seconds=LEASE)
         try:
             with lock:
                 if (self.cluster.get(KEY), self.cluster.get("initialize"), self.cluster.get("leader")) != (known, facts.initialize, None):
@@ -136,13 +146,16 @@ class Begin:
         return None
 
     def settle(self, facts: Facts, known: str | None) -> bool:
-        """Give the data to the cluster; where the cluster has gone on without it meanwhile, it is removed again."""
+        """Give the data to the cluster, unless the cluster has gone on without it meanwhile."""
         system = postgres.system_identifier(self.spec.data)
         assert system is not None
-        if self.cluster.settle(facts.initialize, known, system):
-            self.log.info("the data is the cluster's from now on", system=system)
-            return True
-        self.log.warning("the cluster has gone on meanwhile, what was brought back is removed")
-        os.sync()
-        postgres.clear(self.spec.data)
-        return False
+        if facts.initialize and system != facts.initialize:
+            self.discard()
+            raise Trouble(Exit.REFUSED, "the archive brought back another cluster", f"system identifier {system} in it, "
+                          f"{facts.initialize} in etcd at {self.cluster.root}initialize", "give this cluster its own archive, or its own SCOPE")
+        if not self.cluster.settle(facts.initialize, known, system):
+            self.log.warning("the cluster has gone on meanwhile, without what was brought here")
+            return False
+        postgres.unfinished(self.spec.data).unlink()
+        self.log.info("the data is the cluster's from now on", system=system)
+        return True

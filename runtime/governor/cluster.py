@@ -57,6 +57,13 @@ class Cluster:
             return name, False
         return name, self._answers(name) or now - self._leader[1] > self._time_to_live() + 5
 
+    def follows(self) -> bool:
+        """Whether the cluster follows another one, as long as nobody has promoted it."""
+        with contextlib.suppress(ValueError, AttributeError):
+            text = self.get("config")
+            return text is None or bool(json.loads(text).get("standby_cluster"))
+        return True
+
     def _answers(self, member: str) -> bool:
         with contextlib.suppress(Unanswered, ValueError, KeyError, TypeError):
             url = str(json.loads(self.get(f"members/{member}") or "{}")["api_url"]).removesuffix("/patroni")

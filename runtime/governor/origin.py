@@ -67,9 +67,9 @@ class Verdict:
 
 def asks_store(facts: Facts) -> bool:
     """Whether the archive has to be asked before it can be decided."""
-    if facts.data or facts.follow or not facts.archived or facts.leader is not None or facts.initialize == "":
+    if facts.data or not facts.archived or facts.leader is not None or facts.initialize == "":
         return False
-    return facts.initialize is None or _proven(facts)
+    return facts.initialize is None or (_proven(facts) and not facts.follow)
 
 
 def _proven(facts: Facts) -> bool:
@@ -87,7 +87,7 @@ def _cases(facts: Facts) -> Iterator[Verdict]:
     primary = f"primary {facts.leader}"
     if facts.data:
         yield Verdict(Do.START, "there is data already")
-    if facts.follow:
+    if facts.follow and facts.initialize is not None:
         yield Verdict(Do.START, "the cluster that is followed has the data")
     if facts.initialize == "":
         yield Verdict(Do.START, "another member makes the cluster")
@@ -113,6 +113,10 @@ def _new(facts: Facts, stored: Stored) -> Iterator[Verdict]:
         yield Verdict(Do.REFUSE, "a copy cannot begin where there is an archive already", stored.text,
                       "to recover the cluster that the archive is of, remove the CLONE_ settings\n"
                       "for a copy, give another SCOPE")
+    if facts.follow:
+        yield Verdict(Do.REFUSE, "a cluster that has an archive already does not begin to follow another one", stored.text,
+                      "if it was promoted before everything else was lost, remove the STANDBY_ settings: it is recovered\n"
+                      "to follow, give another SCOPE")
     if stored.state == "unusable":
         yield Verdict(Do.REFUSE, "the archive of this cluster is not empty, and cannot be recovered", stored.text,
                       "start a member that still has data first, or give this cluster another SCOPE")

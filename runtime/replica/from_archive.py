@@ -1,8 +1,8 @@
 """The data with which a cluster begins: its own archive's, when everything else is lost, or those of a cluster that it is to
 be a copy of. Also what the archive has, for whoever decides. The governor calls it (runtime/governor/begin.py).
 
-Until the end it is an unfinished copy, which nobody starts; a failure leaves an empty directory. Roles come with the data;
-the steward gives ours their passwords as soon as there is a primary.
+Until the governor has made it the cluster's it is an unfinished copy, which nobody starts; a failure leaves an empty directory.
+Roles come with the data; the steward gives ours their passwords as soon as there is a primary.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ def look(store: Store) -> dict[str, str]:
 
 @contextlib.contextmanager
 def unfinished(data: Path) -> Iterator[None]:
-    """What is made in `data` meanwhile is of no value until the block ends well, and is gone when it does not."""
+    """What is made in `data` is marked as of no value, and gone when the block fails. The mark stays until the caller has
+    made the data the cluster's."""
     if not postgres.is_empty(data):
         raise Trouble(Exit.REFUSED, "a cluster begins in an empty directory only", f"{data} is not")
     mark = postgres.unfinished(data)
     mark.parent.mkdir(0o700, parents=True, exist_ok=True)
-    mark.touch(0o600)
+    mark.write_text(postgres.BEGINNING, encoding="ascii")
     try:
         yield
     except BaseException:
         postgres.clear(data)
         mark.unlink()
         raise
-    mark.unlink()
 
 
 def from_store(store: Store, socket: Path, wanted: Target, data: Path, *, another: bool, downloads: int) -> Reached:

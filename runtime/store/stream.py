@@ -12,11 +12,13 @@ class Stream:
     """An object that is being read. A connection that breaks is made again, from where it broke, to the same object."""
 
     AGAIN = 3
+    AHEAD = 1 << 20  # bytes taken from the connection at a time: readers of containers ask for a few at a time
 
     def __init__(self, key: str, get: Callable[..., dict[str, Any]]) -> None:
         self.key, self._get = key, get  # `get` asks for the object, with more arguments of boto's get_object
         self._at = 0
         self._again = self.AGAIN
+        self._have = memoryview(b"")
         answer = self._open()
         self.length = int(answer["ContentLength"])
         self._etag = answer["ETag"]
@@ -29,13 +31,20 @@ class Stream:
 
     def read(self, count: int | None = None) -> bytes:
         """Up to `count` bytes (all: None), nothing at the end only; raises Unanswered where it does not come whole."""
-        parts: list[bytes] = []
-        wanted = self.length - self._at if count is None else min(count, self.length - self._at)
+        left = len(self._have) + self.length - self._at
+        wanted = left if count is None else min(count, left)
+        if wanted <= len(self._have):
+            part, self._have = self._have[:wanted], self._have[wanted:]
+            return bytes(part)
+        parts: list[bytes | memoryview] = [self._have]
+        wanted -= len(self._have)
         while wanted:
-            part = self._some(wanted)
-            parts.append(part)
-            self._at += len(part)
-            wanted -= len(part)
+            piece = self._some(min(max(wanted, self.AHEAD), self.length - self._at))
+            self._at += len(piece)
+            view = memoryview(piece)
+            parts.append(view[:wanted])
+            self._have = view[wanted:]
+            wanted -= len(parts[-1])
         return b"".join(parts)
 
     def _some(self, wanted: int) -> bytes:

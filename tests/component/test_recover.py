@@ -3,6 +3,7 @@ data may still be somewhere waits, and says for whom."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from tests.component.lost import BUCKET, World, ended, lose, ours, says, world
 from tests.component.stored import archived, backed_up, spilo
 from tests.component.support import Node, eventually, running
 from tests.component.test_cluster import streams
+from tests.kit.faultproxy import FaultProxy, hang
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +63,9 @@ def test_all_disks_lost(there: World) -> None:
         assert any(name.endswith(".history.lzo") for name in set(after) - set(before)) and f"wal_005/{last}.lzo" in after
 
 
-def test_etcd_lost_too(there: World) -> None:
-    """A member that finds nothing in etcd and an archive that does not answer waits, because that may not be an empty one; when
-    it answers, the cluster comes back from it. With `spilo recover` a person gives up data that is waited for. Where a
-    segment is missing, the member ends and names it."""
+@pytest.fixture(scope="module")
+def solo(there: World) -> Iterator[Node]:
+    """A primary with a base backup, and everything archived; also after a test."""
     node = there.member("gone", "solo")
     with running(node):
         node.start()
@@ -73,42 +74,67 @@ def test_etcd_lost_too(there: World) -> None:
         backed_up(node)
         node.sql("INSERT INTO t SELECT generate_series(1001, 2000)")
         archived(node)
-        node.sql("INSERT INTO t VALUES (-1)")  # was never archived
+        yield node
 
-        lose(node)
-        there.forget("gone")
-        there.store.kill()
-        node.start()
-        says(node, "waiting for the archive to say whether there was a cluster of this name .*does not answer")
+
+def test_etcd_lost_too(there: World, solo: Node) -> None:
+    """A member that finds nothing in etcd and an archive that does not answer waits, because that may not be an empty one; when
+    it answers, the cluster comes back from it, also when the member is killed on the way."""
+    solo.sql("INSERT INTO t VALUES (-1)")  # was never archived
+    lose(solo)
+    there.forget("gone")
+    there.store.kill()
+    with FaultProxy(there.store) as proxy:
+        proxy.on(hang(), method="GET", key="*wal_005/0000*")
+        solo.start(AWS_ENDPOINT=proxy.url)
+        says(solo, "waiting for the archive to say whether there was a cluster of this name .*does not answer")
         there.store.start()
-        says(node, "etcd knows of no cluster, its archive does; members that have data may come first .*reachable from base_")
-        ours(node)
-        assert rows(node) == list(range(1, 2001))
-        assert "etcd knows of no cluster, so the archive is what there is" in node.text()
-        eventually(lambda: '["solo"]' in there.known("gone", "spilo/holders"), 20, "the member is known to have data")
-        code, text = spilo(node, "recover", "--yes")
-        assert code == 5 and "the cluster has a primary" in text
-        node.sql("INSERT INTO t VALUES (2001)")
-        needed = archived(node)
-        node.sql("INSERT INTO t VALUES (2002)")
-        archived(node)
+        says(solo, "etcd knows of no cluster, its archive does; members that have data may come first .*reachable from base_")
+        eventually((solo.data / "postmaster.pid").exists, 40, "recovery is under way")
+        solo.kill()
+    solo.start(AWS_ENDPOINT=there.store.url)
+    says(solo, "data of a start that did not come to its end is removed")
+    ours(solo, 90)
+    assert rows(solo) == list(range(1, 2001))
+    assert "etcd knows of no cluster, so the archive is what there is" in solo.text()
+    assert json.loads(there.known("gone", "config"))["synchronous_mode"] == "quorum"
 
-        lose(node)
-        system = there.known("gone", "initialize")
-        there.etcd.ctl("put", "/service/gone/spilo/holders", f'{{"system": "{system}", "members": ["ghost", "solo"]}}')
-        there.etcd.ctl("del", "/service/gone/leader")  # as after its time to live
-        node.start()
-        line = says(node, "waiting for a member that has data")
-        assert 'seen="data on ghost"' in line
-        code, text = spilo(node, "recover", "--yes")
-        assert code == 0 and "the data of ghost is given up" in text, text
-        ours(node)
-        assert rows(node) == list(range(1, 2003))
 
-        archived(node)
-        lose(node)
-        there.etcd.ctl("del", "/service/gone/leader")
-        there.store.client().delete_object(Bucket=BUCKET, Key=f"spilo/gone/wal/17/wal_005/{needed}.lzo")
-        node.start()
-        assert needed in ended(node, "no member has data any more, and the archive cannot bring it back")
-        assert not node.data.exists() or not any(node.data.iterdir())
+def test_a_person_gives_up_data(there: World, solo: Node) -> None:
+    """Data that is waited for is given up with `spilo recover`, which refuses as long as there is a primary."""
+    system = solo.control("Database system identifier")
+    eventually(lambda: '["solo"]' in there.known("gone", "spilo/holders"), 20, "the member is known to have data")
+    code, text = spilo(solo, "recover", "--yes")
+    assert code == 5 and "the cluster has a primary" in text
+    archived(solo)
+    before = rows(solo)
+    lose(solo)
+    there.etcd.ctl("put", "/service/gone/spilo/holders", f'{{"system": "{system}", "members": ["ghost", "solo"]}}')
+    there.etcd.ctl("del", "/service/gone/leader")  # as after its time to live
+    solo.start()
+    assert 'seen="data on ghost"' in says(solo, "waiting for a member that has data")
+    code, text = spilo(solo, "recover", "--yes")
+    assert code == 0 and "the data of ghost is given up" in text, text
+    ours(solo)
+    assert rows(solo) == before and solo.control("Database system identifier") == system
+
+
+def test_the_archive_is_damaged(there: World, solo: Node) -> None:
+    """Where a segment is damaged or missing, nothing is recovered short of what was archived: the member ends, and names it."""
+    solo.sql("INSERT INTO t VALUES (2001)")
+    key = f"spilo/gone/wal/17/wal_005/{archived(solo)}.lzo"
+    solo.sql("INSERT INTO t VALUES (2002)")
+    archived(solo)
+    lose(solo)
+    there.etcd.ctl("del", "/service/gone/leader")
+    s3 = there.store.client()
+    good = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    s3.put_object(Bucket=BUCKET, Key=key, Body=good[:200] + bytes([good[200] ^ 1]) + good[201:])
+    solo.start()
+    assert key.rpartition("/")[2] in ended(solo, "an object of the archive is damaged")
+
+    s3.delete_object(Bucket=BUCKET, Key=key)
+    solo.start()
+    last = ended(solo, "no member has data any more, and the archive cannot bring it back")
+    assert key.rpartition("/")[2].removesuffix(".lzo") in last
+    assert not solo.data.exists() or not any(solo.data.iterdir())

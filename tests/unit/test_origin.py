@@ -20,7 +20,11 @@ LOST = Facts("pg2", False, SYSTEM, holders=NOBODY, archived=True)
 
 CASES = [
     ("data", replace(NEW, data=True), Do.START, "there is data already"),
-    ("follows", replace(NEW, follow=True), Do.START, "followed"),
+    ("follows, new", replace(NEW, follow=True, stored=EMPTY), Do.START, "a new cluster"),
+    ("follows, new, no archive", replace(NEW, follow=True, archived=False), Do.START, "a new cluster"),
+    ("follows, silent archive", replace(NEW, follow=True, stored=SILENT), Do.WAIT, "waiting for the archive to say"),
+    ("follows, lost after its promotion", replace(NEW, follow=True, stored=USABLE), Do.REFUSE, "does not begin to follow"),
+    ("follows", replace(LOST, follow=True), Do.START, "followed has the data"),
     ("in the making", replace(NEW, initialize=""), Do.START, "another member makes the cluster"),
     ("no archive, nothing known", replace(NEW, archived=False), Do.START, "a new cluster"),
     ("no archive, clone", replace(NEW, archived=False, clone=True), Do.CLONE, "beginning as a copy"),
@@ -66,7 +70,7 @@ def test_whose_data() -> None:
 
 
 @pytest.mark.parametrize(("facts", "asked"), [
-    (NEW, True), (LOST, True), (replace(NEW, data=True), False), (replace(NEW, archived=False), False), (replace(NEW, follow=True), False),
+    (NEW, True), (LOST, True), (replace(NEW, data=True), False), (replace(NEW, archived=False), False), (replace(LOST, follow=True), False),
     (replace(LOST, holders=ONE), False), (replace(LOST, holders=None), False), (replace(LOST, leader="pg1"), False),
     (replace(NEW, initialize=""), False),
 ])
