@@ -14,6 +14,7 @@ from typing import Any
 from runtime.etcd import Etcd
 
 KEY = "spilo/holders"
+CONSENT = "spilo/recover"  # a person said that nobody has data any more, where etcd does not even know of a cluster
 
 
 @dataclass(frozen=True)

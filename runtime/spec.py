@@ -123,6 +123,11 @@ class Spec:
         return self.patroni.parent
 
     @property
+    def alone(self) -> bool:
+        """Whether this member has an etcd of its own, so that there cannot be another member."""
+        return (self.run / "etcd.yml").exists()
+
+    @property
     def replica_why(self) -> Path:
         """The file with the last decision about where this member is made from."""
         return self.log.parent / "replica-why.json"

@@ -9,7 +9,7 @@ import yaml
 
 from runtime.cli.people import confirm
 from runtime.etcd import Etcd, Unreachable
-from runtime.holders import KEY, Holders, place
+from runtime.holders import CONSENT, KEY, Holders, place
 from runtime.spec import Spec
 from runtime.trouble import Exit, Trouble
 
@@ -42,8 +42,14 @@ def give_up(etcd: Etcd, root: str, yes: bool) -> None:
     if leader is not None:
         raise Trouble(Exit.REFUSED, "the cluster has a primary", f"it is {leader}, or its lock has not ended yet",
                       "members without data are made from it; see `spilo status`")
-    if not system:
-        raise Trouble(Exit.REFUSED, "there is no cluster in etcd whose data could be given up", f"{root}initialize is not there")
+    if system == "":
+        raise Trouble(Exit.REFUSED, "another member is just making the cluster", f"{root}initialize is empty")
+    if system is None:
+        confirm("etcd knows of no cluster. Does nobody have its data any more, so that the archive is all there is?", yes)
+        if not etcd.change({root + "initialize": None}, {root + CONSENT: "yes"}):
+            raise Trouble(Exit.RETRY, "the cluster has changed in this moment", "", "look again: `spilo status`")
+        print("a member that has an empty volume recovers the cluster from the archive now")
+        return
     known = Holders.parse(text)
     members = known.members if known and known.system == system else None
     if members == ():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from runtime.log import Log
 from runtime.trouble import Exit, Trouble, run
 
 LOG = Log("governor")
+ENDING = 5.0  # seconds
 
 
 def check(config: dict[str, Any], cluster: Cluster) -> None:
@@ -44,6 +46,8 @@ def main() -> int:
         config = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
     def prepare() -> int:
+        if last_words.exists():  # we refused; supervisord starts us once more before the sentinel has ended the container
+            time.sleep(ENDING)
         spec = specification.load(spec_path)
         cluster = Cluster(config, spec, LOG)
         code = Begin(cluster, spec, spec_path, last_words, LOG).run()

@@ -18,7 +18,7 @@ from runtime import postgres
 from runtime.etcd import Lock, Unreachable
 from runtime.governor.cluster import Cluster, patiently
 from runtime.governor.origin import Do, Facts, Stored, Verdict, asks_store, decide
-from runtime.holders import KEY, Holders, renounce
+from runtime.holders import CONSENT, KEY, Holders, renounce
 from runtime.log import Log
 from runtime.spec import Spec
 from runtime.tool import tool
@@ -91,7 +91,7 @@ class Begin:
             self.spec.member, not empty, self.cluster.get("initialize"), leader, alive,
             Holders.parse(known), self.spec.store is not None, self.spec.clone is not None,
             self.spec.follow is not None and self.cluster.follows(),
-            waited=time.monotonic() - self.began)
+            alone=self.spec.alone, consent=self.cluster.get(CONSENT) is not None)
         if asks_store(facts):
             facts = replace(facts, stored=self.ask_store())
         return facts, known
@@ -151,8 +151,9 @@ class Begin:
         assert system is not None
         if facts.initialize and system != facts.initialize:
             self.discard()
-            raise Trouble(Exit.REFUSED, "the archive brought back another cluster", f"system identifier {system} in it, "
-                          f"{facts.initialize} in etcd at {self.cluster.root}initialize", "give this cluster its own archive, or its own SCOPE")
+            raise Trouble(Exit.REFUSED, "the archive brought back another cluster",
+                          f"system identifier {system} in it, {facts.initialize} in etcd at {self.cluster.root}initialize",
+                          "give this cluster its own archive, or another SCOPE")
         if not self.cluster.settle(facts.initialize, known, system):
             self.log.warning("the cluster has gone on meanwhile, without what was brought here")
             return False

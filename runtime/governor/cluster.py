@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from runtime.api import Api, Unanswered
 from runtime.etcd import Etcd, Unreachable
-from runtime.holders import KEY, Holders, place
+from runtime.holders import CONSENT, KEY, Holders, place
 from runtime.log import Log
 from runtime.spec import Spec
 
 T = TypeVar("T")
 SAY_AGAIN = 30.0  # seconds between two lines of log while etcd does not answer
 # Patroni's keys that belong to the members' data; what is left are the configuration and the members themselves.
-OF_DATA = ("leader", "sync", "status", "optime/leader", "failover", "history", "failsafe")
+OF_DATA = ("leader", "sync", "status", "optime/leader", "failover", "history", "failsafe", CONSENT)
 
 
 def patiently(call: Callable[[], T], log: Log) -> T:

@@ -12,7 +12,6 @@ from enum import Enum
 
 from runtime.holders import Holders
 
-GRACE = 15.0  # seconds for which members with data may show up when etcd knows nothing and the archive does
 
 
 class Do(Enum):
@@ -40,7 +39,8 @@ SILENT = Stored("silent", "it has not been asked yet")
 class Facts:
     """What is known. `data`: the directory is not empty. `initialize`: the system identifier in etcd, "" while a cluster is
     being made, None where there is none. `leader`: who holds the lock; `alive`: it was seen to be. `settings`: an archive, a
-    clone, another cluster to follow are configured. `waited`: seconds since this member began to look."""
+    clone, another cluster to follow are configured. `alone`: no other member can exist; `consent`: a person said that nobody has
+    data any more."""
 
     member: str
     data: bool
@@ -52,7 +52,8 @@ class Facts:
     clone: bool = False
     follow: bool = False
     stored: Stored | None = None
-    waited: float = 0.0
+    alone: bool = False
+    consent: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,9 @@ def _new(facts: Facts, stored: Stored) -> Iterator[Verdict]:
     if stored.state == "unusable":
         yield Verdict(Do.REFUSE, "the archive of this cluster is not empty, and cannot be recovered", stored.text,
                       "start a member that still has data first, or give this cluster another SCOPE")
-    if facts.waited < GRACE:
-        yield Verdict(Do.WAIT, "etcd knows of no cluster, its archive does; members that have data may come first", stored.text)
+    if not (facts.alone or facts.consent):
+        yield Verdict(Do.WAIT, "etcd knows of no cluster, but the archive does: members that have data must come first", stored.text,
+                      "if nobody has data any more: `spilo recover` on any member takes what the archive has")
     yield Verdict(Do.RECOVER, "etcd knows of no cluster, so the archive is what there is", stored.text)
 
 

@@ -117,7 +117,8 @@ def test_everything_but_etcd_is_lost(cluster: Cluster) -> None:
 
 
 def test_everything_and_etcd_is_lost(cluster: Cluster) -> None:
-    """etcd is lost as well: the archive is all there is, and enough. It makes a new backup at once."""
+    """etcd is lost as well: the members wait for somebody who has data, until a person says that there is nobody; the archive
+    is enough."""
     cluster.primary().query("CREATE TABLE after_the_first_loss AS SELECT 42 AS answer")
     archived(cluster.primary())
     before = {one["name"] for one in backups(cluster.primary())}
@@ -129,6 +130,9 @@ def test_everything_and_etcd_is_lost(cluster: Cluster) -> None:
         one.start()
     for member in cluster.members:
         member.start()
+    first = cluster.members[0]
+    eventually("it says whom it waits for", lambda: "members that have data must come first" in first.logs(), 60)
+    first.exec("spilo", "recover", "--yes")
     cluster.healthy(BACK)
     assert cluster.primary().query("SELECT answer FROM after_the_first_loss") == [(42,)]
     assert before <= {one["name"] for one in backups(cluster.primary())}

@@ -137,12 +137,17 @@ def test_out_of_reach(source: Source) -> None:
 
 
 def test_from_the_running_cluster(source: Source) -> None:
-    """A copy of the running cluster has what it has now, on a timeline of its own, and goes its own way."""
+    """A copy of the running cluster has what it has now, on a timeline of its own, and goes its own way. With a wrong
+    password it says so, and tries again."""
     role = source.node.spec().roles["standby"]
     node = source.clone("running", CLONE_METHOD="CLONE_WITH_BASEBACKUP", CLONE_HOST="127.0.0.1", CLONE_PORT=str(source.node.port),
-                        CLONE_USER=role.name, CLONE_PASSWORD=role.password)
+                        CLONE_USER=role.name)
     with running(node):
-        node.start()
+        node.start(CLONE_PASSWORD="not-the-password")
+        says(node, 'password authentication failed for user "standby"')
+        says(node, "the data could not be brought here, trying again")
+        assert node.stop() == 0 and not (node.data.exists() and any(node.data.iterdir()))
+        node.start(CLONE_PASSWORD=role.password)
         ours(node)
         assert rows(node) == [1, 2, 3, 4]
         assert int(node.control("Latest checkpoint's TimeLineID")) > 2

@@ -79,7 +79,8 @@ def solo(there: World) -> Iterator[Node]:
 
 def test_etcd_lost_too(there: World, solo: Node) -> None:
     """A member that finds nothing in etcd and an archive that does not answer waits, because that may not be an empty one; when
-    it answers, the cluster comes back from it, also when the member is killed on the way."""
+    it answers, for members that have data; when a person says that there are none, the cluster comes back from the archive, also
+    when the member is killed on the way."""
     solo.sql("INSERT INTO t VALUES (-1)")  # was never archived
     lose(solo)
     there.forget("gone")
@@ -89,7 +90,9 @@ def test_etcd_lost_too(there: World, solo: Node) -> None:
         solo.start(AWS_ENDPOINT=proxy.url)
         says(solo, "waiting for the archive to say whether there was a cluster of this name .*does not answer")
         there.store.start()
-        says(solo, "etcd knows of no cluster, its archive does; members that have data may come first .*reachable from base_")
+        says(solo, "etcd knows of no cluster, but the archive does: members that have data must come first .*reachable from base_")
+        code, text = spilo(solo, "recover", "--yes")
+        assert code == 0 and "recovers the cluster from the archive now" in text, text
         eventually((solo.data / "postmaster.pid").exists, 40, "recovery is under way")
         solo.kill()
     solo.start(AWS_ENDPOINT=there.store.url)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.governor.origin import GRACE, Do, Facts, Stored, asks_store, decide
+from runtime.governor.origin import Do, Facts, Stored, asks_store, decide
 from runtime.holders import Holders
 from runtime.steward.holders import FORGET, updated
 
@@ -14,7 +14,7 @@ SYSTEM = "7460000000000000001"
 NOBODY, ONE = Holders(SYSTEM, ()), Holders(SYSTEM, ("pg1",))
 EMPTY, USABLE = Stored("empty", "s3://b/p is empty"), Stored("usable", "s3://b/p: reachable from base_1")
 UNUSABLE, SILENT = Stored("unusable", "s3://b/p: there is no backup to restore"), Stored("silent", "s3://b/p: timeout")
-NEW = Facts("pg2", False, archived=True, waited=GRACE)
+NEW = Facts("pg2", False, archived=True, consent=True)
 LOST = Facts("pg2", False, SYSTEM, holders=NOBODY, archived=True)
 
 
@@ -39,7 +39,8 @@ CASES = [
     ("archive, clone", replace(NEW, stored=USABLE, clone=True), Do.REFUSE, "a copy cannot begin"),
     ("only WAL, clone", replace(NEW, stored=UNUSABLE, clone=True), Do.REFUSE, "a copy cannot begin"),
     ("only WAL", replace(NEW, stored=UNUSABLE), Do.REFUSE, "is not empty, and cannot be recovered"),
-    ("archive, just begun", replace(NEW, stored=USABLE, waited=GRACE - 1), Do.WAIT, "may come first"),
+    ("archive, nobody asked", replace(NEW, stored=USABLE, consent=False), Do.WAIT, "must come first"),
+    ("archive, alone", replace(NEW, stored=USABLE, consent=False, alone=True), Do.RECOVER, "the archive is what there is"),
     ("archive", replace(NEW, stored=USABLE), Do.RECOVER, "etcd knows of no cluster"),
     ("archive, a primary", replace(NEW, leader="pg1"), Do.START, "the primary has the data"),
     ("a primary", replace(LOST, leader="pg1", alive=True), Do.START, "the primary has the data"),
