@@ -13,7 +13,6 @@ from enum import Enum
 from runtime.holders import Holders
 
 
-
 class Do(Enum):
     """What the governor does next."""
 

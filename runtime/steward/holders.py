@@ -17,7 +17,7 @@ import yaml
 from runtime import postgres
 from runtime.api import Api
 from runtime.etcd import Etcd, Unreachable
-from runtime.holders import KEY, Holders, place
+from runtime.holders import CONSENT, KEY, Holders, place
 from runtime.log import Log
 from runtime.spec import Spec
 
@@ -76,4 +76,6 @@ class Keeper:
             return
         done = self.etcd.create(self.root + KEY, new.text()) if text is None else self.etcd.replace(self.root + KEY, text, new.text())
         if done:
+            if text is None:
+                self.etcd.delete(self.root + CONSENT)  # there is data after all
             self.log.info("members that have data of this cluster", members=",".join(new.members))

@@ -11,6 +11,7 @@ import pytest
 
 from tests.component.servers import Etcd
 from tests.component.support import Node, Process, adopt, folder, running
+from tests.kit.s3 import Moto
 
 TAIL = 120  # lines of each log in the report of a failed test
 
@@ -68,3 +69,14 @@ def etcd() -> Iterator[Etcd]:
         server.start()
         server.until_healthy()
         yield server
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[Moto]:
+    """A store with the bucket `here`, which checks credentials and conditions."""
+    made = Moto("moto", folder())
+    with running(made):
+        made.start()
+        made.until_ready()
+        made.bucket("here")
+        yield made

@@ -16,20 +16,10 @@ import pytest
 from runtime import archive, lzop, wal
 from runtime.store import Store
 from tests.component.archiving import Archiver, Postgres, compare, opened
-from tests.component.support import eventually, folder, running
+from tests.component.support import eventually, running
 from tests.kit import faultproxy
 from tests.kit.faultproxy import FaultProxy
 from tests.kit.s3 import Moto, Rclone
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[Moto]:
-    made = Moto("moto-archive", folder())
-    with running(made):
-        made.start()
-        made.until_ready()
-        made.bucket("here")
-        yield made
 
 
 @pytest.fixture

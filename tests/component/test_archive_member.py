@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from runtime import lzop
 from runtime.archive.guard import in_production, runs
 from runtime.store import Store
 from tests.component.archiving import opened
-from tests.component.support import Node, eventually, folder, running
+from tests.component.support import Node, eventually, running
 from tests.kit.eventually import always
 from tests.kit.s3 import Moto
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[Moto]:
-    made = Moto("moto-member", folder())
-    with running(made):
-        made.start()
-        made.until_ready()
-        made.bucket("here")
-        yield made
 
 
 def archived(store: Store) -> list[str]:

@@ -11,21 +11,11 @@ import pytest
 
 from runtime import archive, lzop, wal
 from tests.component.archiving import Archiver, Postgres, compare
-from tests.component.support import eventually, folder, running
+from tests.component.support import eventually, running
 from tests.component.test_archive import World
 from tests.kit import faultproxy
 from tests.kit.faultproxy import FaultProxy
 from tests.kit.s3 import Moto
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[Moto]:
-    made = Moto("moto-recovery", folder())
-    with running(made):
-        made.start()
-        made.until_ready()
-        made.bucket("here")
-        yield made
 
 
 @pytest.fixture

@@ -35,16 +35,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[Moto]:
-    made = Moto("moto-alone", folder())
-    with running(made):
-        made.start()
-        made.until_ready()
-        made.bucket("here")
-        yield made
-
-
 @pytest.fixture
 def proxy(moto: Moto) -> Iterator[FaultProxy]:
     """A proxy in front of moto."""

@@ -10,20 +10,9 @@ import pytest
 
 from runtime.store import Absent, Denied, Exists, Store, Unanswered
 from runtime.store.client import PART
-from tests.component.support import folder, running
 from tests.kit import faultproxy
 from tests.kit.faultproxy import FaultProxy
 from tests.kit.s3 import Key, Moto
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[Moto]:
-    made = Moto("moto-store", folder())
-    with running(made):
-        made.start()
-        made.until_ready()
-        made.bucket("here")
-        yield made
 
 
 @pytest.fixture

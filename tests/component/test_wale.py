@@ -15,7 +15,7 @@ import pytest
 
 from runtime import wal
 from tests.component.support import Process, eventually, folder, port, running
-from tests.kit.s3 import Endpoint, Moto, Rclone
+from tests.kit.s3 import Endpoint, Moto, Rclone, bare
 
 OURS, STOCK = "wal-e", "stock-wal-e"
 SMALL = {"shared_buffers": "16MB", "fsync": "off", "max_wal_size": "512MB", "wal_keep_size": "128MB", "listen_addresses": "''"}
@@ -29,7 +29,7 @@ class Wale:
 
     def run(self, *arguments: str | Path, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """What it says; the exit code has to be `code`."""
-        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=60, check=False, cwd=cwd, env=bare({}))
         assert done.returncode == code, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
