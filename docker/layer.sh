@@ -47,8 +47,8 @@ case $layer in
         options=("${engine[@]}" --init)
         command=(python -m tests.bench) ;;
     bench-wal)
-        options=(--user 101:103 --env SEGMENTS --env SCALE)
-        command=(python -m tests.bench wal) ;;
+        options=(--user 101:103 --env SEGMENTS --env SCALE --env REPLICA_SCALE)
+        command=(python -m tests.bench wal replica) ;;
     *) say "no such layer"; exit 2 ;;
 esac
 # More arguments go to pytest, as in: docker/layer.sh unit -k durability -x

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from runtime.cli import access, ask, backup, history, logs, maintenance, promote, recover, replica, restart, status, switchover
+from runtime.cli import access, ask, backup, history, logs, maintenance, metrics, promote, recover, replica, restart, status, switchover
 from runtime.cli.people import serve
 from runtime.spec import DEFAULT
 
@@ -42,7 +42,7 @@ def parser() -> Parser:
     root.add_argument("--spec", metavar="PATH", default=os.environ.get("SPILO_STEWARD", DEFAULT),
                       help=f"what the boot wrote for the tools (default: $SPILO_STEWARD, or {DEFAULT})")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (status, switchover, promote, recover, replica, restart, maintenance, backup, history, logs, access):
+    for module in (status, metrics, switchover, promote, recover, replica, restart, maintenance, backup, history, logs, access):
         module.add(commands)
     return root
 

@@ -8,11 +8,12 @@ from tests.bench.appliance import cold, memory, size
 from tests.bench.durability import durability
 from tests.bench.faults import faults
 from tests.bench.proxies import proxies
+from tests.bench.replica import replica
 from tests.bench.wal import wal
 
 PARTS = {"size": size, "cold": cold, "memory": memory, "faults": faults, "durability": durability, "proxies": proxies}
-# Runs as the image's user and without the engine, hence not together with the others (`make bench-wal`).
-APART = {"wal": wal}
+# Run as the image's user and without the engine, hence not together with the others (`make bench-wal`).
+APART = {"wal": wal, "replica": replica}
 
 
 def main() -> None:
