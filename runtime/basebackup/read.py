@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import struct
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -116,15 +117,28 @@ def _link(data: Path, places: Mapping[int, Path]) -> None:
 
 
 def _extract_all(store: Store, backup: Backup, data: Path, parallel: int, meter: Meter) -> None:
-    """All partitions, the largest first, so that they end at about the same time."""
+    """All partitions, the largest first, so that they end at about the same time.
+
+    Nobody begins before all threads are there: a signal that strikes while one is started leaves a thread behind that nobody
+    waits for, and that would write into what has been removed meanwhile.
+    """
     pool = concurrent.futures.ThreadPoolExecutor(max(parallel, 1), "restore")
+    begin = threading.Event()
+
+    def extract(part: Part) -> None:
+        begin.wait()
+        meter.add(0)
+        _extract(store, part, data, meter)
+
     try:
         parts = sorted(backup.parts, key=lambda part: part.stored, reverse=True)
-        waiting = [pool.submit(_extract, store, part, data, meter) for part in parts]
+        waiting = [pool.submit(extract, part) for part in parts]
+        begin.set()
         for one in concurrent.futures.as_completed(waiting):
             one.result()
     except BaseException:
         meter.stop()
+        begin.set()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

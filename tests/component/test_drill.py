@@ -237,6 +237,7 @@ def test_a_drill_that_is_broken_off_leaves_nothing(archived: Archived) -> None:
     """Asked to end, it takes its server and its files away; killed, its server ends too, and the files go with the next
     start of the scheduler."""
     node = archived.node
+    archived.backup()
     scratch = node.spec().store.scratch  # type: ignore[union-attr]
     for number in (signal.SIGTERM, signal.SIGKILL):
         with subprocess.Popen(archived.verify(), stdout=subprocess.PIPE, text=True) as drill:
@@ -244,7 +245,7 @@ def test_a_drill_that_is_broken_off_leaves_nothing(archived: Archived) -> None:
             assert any("restoring" in line for line in drill.stdout)
             drill.send_signal(number)
         assert drill.returncode == {signal.SIGTERM: 130, signal.SIGKILL: -9}[number]
-        assert scratch.exists() is (number == signal.SIGKILL)
+        assert scratch.exists() is (number == signal.SIGKILL), sorted(scratch.rglob("*"))[:5]
         eventually(lambda: not [one for one in psutil.process_iter() if inside(one, scratch)], 10, "no server is left")
     scheduler = node.program("schedule")
     assert scheduler

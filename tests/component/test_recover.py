@@ -100,7 +100,8 @@ def test_etcd_lost_too(there: World, solo: Node) -> None:
     ours(solo, 90)
     assert rows(solo) == list(range(1, 2001))
     assert "etcd knows of no cluster, so the archive is what there is" in solo.text()
-    assert json.loads(there.known("gone", "config"))["synchronous_mode"] == "quorum"
+    eventually(lambda: json.loads(there.known("gone", "config") or "{}").get("synchronous_mode") == "quorum", 20,
+               "the cluster has its configuration again")
 
 
 def test_a_person_gives_up_data(there: World, solo: Node) -> None:
