@@ -114,6 +114,31 @@ def test_refused_is_no_absence(moto: Moto, place: Path, environment: None, key: 
         assert (key or moto.key).secret not in str(error.value)
 
 
+@pytest.mark.parametrize(("status", "code", "kind"), [
+    (403, "RequestTimeTooSkewed", Denied), (400, "ExpiredToken", Denied), (403, "SignatureDoesNotMatch", Denied),
+    (404, "NoSuchBucket", Denied), (503, "SlowDown", Unanswered), (400, "RequestTimeout", Unanswered), (404, "NoSuchKey", Absent),
+])
+def test_answers_are_told_apart(store: Store, proxy: FaultProxy, status: int, code: str, kind: type[Exception]) -> None:
+    """A clock that is wrong and a token that has ended are for a person to mend; a busy store is asked again; only its own word
+    is absence."""
+    store.put("there", b"x")
+    proxy.on(faultproxy.error(status, code), method="GET")
+    with pytest.raises(kind, match=code) as error:
+        store.get("there")
+    assert type(error.value) is kind
+
+
+def test_encryption_by_the_store(moto: Moto, place: Path, environment: None) -> None:
+    """Objects are encrypted as the settings say, whichever way they are sent."""
+    more = {"WALE_S3_SSE": "aws:kms", "WALE_S3_SSE_KMS_ID": "the-key"}
+    store = Store.open(moto.folder(place / "env", "s3://here/kms", more=more))
+    store.put("small", b"1")
+    store.upload("large", iter([b"x" * PART, b"y"]))
+    for key in ("small", "large"):
+        head = moto.client().head_object(Bucket="here", Key=f"kms/{key}")
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"].rpartition("/")[2]) == ("aws:kms", "the-key")
+
+
 def test_reading_goes_on_where_it_broke(store: Store, proxy: FaultProxy) -> None:
     """A body that ends too early is taken up again; when that does not help either, it is said."""
     body = os.urandom(3_000_000)
