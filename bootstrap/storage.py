@@ -33,7 +33,7 @@ _STORE: tuple[tuple[str, Kind, str, str, tuple[str, ...]], ...] = (
     ("AWS_SECRET_ACCESS_KEY", kinds.SECRET, "Its secret.", "", ()),
     ("AWS_SESSION_TOKEN", kinds.SECRET, "Its session token, if it is a temporary one.", "", ()),
     ("AWS_PROFILE", kinds.TEXT, "Profile in the files below.", "", ()),
-    ("AWS_SHARED_CREDENTIALS_FILE", kinds.PATH, "File with credentials. Read again while running.", "", ()),
+    ("AWS_SHARED_CREDENTIALS_FILE", kinds.PATH, "File with credentials.", "", ()),
     ("AWS_CONFIG_FILE", kinds.PATH, "File with boto3's configuration.", "", ()),
     ("AWS_ROLE_ARN", kinds.TEXT, "Role to assume with a web identity.", "", ()),
     ("AWS_ROLE_SESSION_NAME", kinds.TEXT, "Name of that session.", "", ()),

@@ -128,6 +128,22 @@ def test_answers_are_told_apart(store: Store, proxy: FaultProxy, status: int, co
     assert type(error.value) is kind
 
 
+def without_keys(moto: Moto, place: Path, **more: str) -> Store:
+    """A store for which boto3 has to find credentials; they are to be found by `more`."""
+    none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
+    return Store.open(moto.folder(place / "env", "s3://here/found", more=none | more), attempts=1)
+
+
+def test_credentials_of_a_file(moto: Moto, place: Path, environment: None) -> None:
+    """Credentials are found in the file that is named, under the profile that is named."""
+    file = place / "credentials"
+    file.write_text(f"[spilo]\naws_access_key_id={moto.key.id}\naws_secret_access_key={moto.key.secret}\n", encoding="ascii")
+    store = without_keys(moto, place, AWS_SHARED_CREDENTIALS_FILE=str(file), AWS_PROFILE="spilo")
+    store.put("k", b"1")
+    with pytest.raises(Denied, match="credentials"):
+        without_keys(moto, place, AWS_SHARED_CREDENTIALS_FILE=str(place / "none"), AWS_PROFILE="").put("k", b"2")
+
+
 def test_encryption_by_the_store(moto: Moto, place: Path, environment: None) -> None:
     """Objects are encrypted as the settings say, whichever way they are sent."""
     more = {"WALE_S3_SSE": "aws:kms", "WALE_S3_SSE_KMS_ID": "the-key"}
