@@ -5,13 +5,16 @@
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-echo "deb [signed-by=$keyring] http://deb.debian.org/debian bookworm main" >/etc/apt/sources.list.d/bookworm.list
+# The same mirror as the image's own, one release back.
+release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+for file in /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources; do
+    if [ -s "$file" ]; then sed "s/$release/bookworm/g" "$file" >"/etc/apt/sources.list.d/bookworm.${file##*.}"; fi
+done
 # Nothing comes from there that the image's own release has, or that was not asked for by name.
 printf 'Package: *\nPin: release n=bookworm\nPin-Priority: 50\n' >/etc/apt/preferences.d/bookworm
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends python3.11-minimal libpython3.11-stdlib >/dev/null
-rm -f /etc/apt/sources.list.d/bookworm.list /etc/apt/preferences.d/bookworm
+rm -f /etc/apt/sources.list.d/bookworm.* /etc/apt/preferences.d/bookworm
 apt-get clean
 rm -rf /var/lib/apt/lists/*
 
