@@ -119,6 +119,7 @@ Try            Watch in a second terminal:  docker exec -it spilo-$replica spilo
                Bring it back, a replica:    docker start spilo-$primary
                A planned change:            docker exec -it spilo-$replica spilo switchover
                Backups in the store:        docker exec -it spilo-$replica spilo backup list
+               Lose everything:             docker rm -fv spilo-member{1,2,3}; docker volume rm spilo_member{1,2,3}; make run
 
 Stop           make stop     the data stays, \`make run\` continues
 Remove         make clean    the cluster with its data

@@ -25,6 +25,7 @@ from runtime.trouble import Exit
 TIMEOUT = 10.0  # seconds for an answer of the store; what is done again and how often is decided here, not in boto
 MEMORY = 48 << 20  # bytes for uploads that go ahead
 BEAT = 1.0
+TRY_AGAIN = 5.0  # seconds between two tries of a store that does not work yet; archiving itself does not wait for them
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # mallopt(3)
 
 
@@ -127,7 +128,7 @@ class Daemon:
                     self._log.warning("the archive does not work yet", error=error)
             if self._status:
                 self._status.store = said
-            time.sleep(5)
+            time.sleep(TRY_AGAIN)
         if self._status:
             self._status.store = said
         self._log.info("the archive works", url=store.url, seen=said)
